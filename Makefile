@@ -1,0 +1,90 @@
+# Works with GNU make 3.81 (macOS). Needs Python >= 3.11 and the package index, nothing else.
+#
+#   make PYTHON=/path/to/python3.12 ...   another Python for .venv
+#   make TORCH=cpu ...                    on the first call, on Linux without a GPU: torch without CUDA, which saves 5 GB.
+#                                         Not exercised by CI.
+#   make lab PORT=9999                    another port for JupyterLab (the next free one is taken anyway)
+
+PORT ?= 8888
+PYTHONS := $(if $(PYTHON),$(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# The index has torch under the same version with a local label (2.14.1+cpu), which pip prefers and the pin allows.
+PIP_cpu := --extra-index-url https://download.pytorch.org/whl/cpu
+START := $(shell date +%s)
+TOOK = @echo "== Done in $$(( $$(date +%s) - $(START) )) s"
+
+.DEFAULT_GOAL := help
+.PHONY: help lab tour test lint notebooks clean
+
+help:
+	@echo "make lab        set up .venv and open JupyterLab on the first notebook"
+	@echo "make tour       run the first notebook without a browser and write out/tour.png"
+	@echo "make test       set up .venv and run everything that CI runs"
+	@echo "make lint       fix what ruff can fix, then check style and types"
+	@echo "make notebooks  execute all notebooks in place, to refresh their outputs"
+	@echo "make clean      remove .venv and caches; out/ and runs/ stay"
+
+# The stamps are what makes a second call install nothing. They lie in .venv, so that they go when it goes.
+$(VENV)/stamp-python:
+	@for p in $(PYTHONS); do \
+	  "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  echo "== Creating $(VENV) with $$("$$p" --version)"; "$$p" -m venv $(VENV) && touch $@ && exit 0; exit 1; done; \
+	echo "varlite needs Python >= 3.11 with the venv module." >&2; \
+	for p in $(PYTHONS); do echo "Looked at $$p: $$("$$p" --version 2>&1)" >&2; done; \
+	echo "Install a newer one (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python@3.13)," >&2; \
+	echo "or name it: make PYTHON=/path/to/python3.13 ..." >&2; exit 1
+
+$(VENV)/stamp-notebooks: $(VENV)/stamp-python pyproject.toml constraints.txt
+	@echo "== Installing varlite and the notebooks' packages into $(VENV) (the first time: a few minutes, 6 GB with CUDA)"
+	@$(PIP) $(PIP_$(TORCH)) -e '.[notebooks]'
+	@touch $@
+
+$(VENV)/stamp-test: $(VENV)/stamp-python pyproject.toml constraints.txt
+	@echo "== Installing varlite and what its tests need into $(VENV) (the first time: a few minutes, 6 GB with CUDA)"
+	@$(PIP) $(PIP_$(TORCH)) -e '.[notebooks,test]'
+	@touch $(VENV)/stamp-notebooks $@
+
+lab: $(VENV)/stamp-notebooks
+	@echo "== JupyterLab (Ctrl-C twice stops it)"
+	@echo "   No browser on this machine? On the one with the browser:"
+	@echo "     ssh -N -L $(PORT):127.0.0.1:$(PORT) $$(id -un)@$$(hostname)"
+	@echo "   and open there the http://127.0.0.1 address below, token and all (if it shows another port, use that one in both)."
+	@flags=; \
+	if [ -z "$$DISPLAY$$WAYLAND_DISPLAY$$BROWSER" ] && [ "$$(uname)" != Darwin ]; then flags=--no-browser; fi; \
+	if [ "$$(id -u)" = 0 ]; then flags="$$flags --allow-root"; fi; \
+	exec $(PY) -m jupyterlab $$flags --ip=127.0.0.1 --port=$(PORT) --ServerApp.root_dir=. --ServerApp.log_level=WARN \
+	  --LabApp.default_url=/lab/tree/notebooks/00_quickstart.ipynb
+
+tour: $(VENV)/stamp-notebooks
+	@echo "== The first notebook, without a browser"
+	@$(PY) -m varlite.nb.tour
+	$(TOOK)
+
+test: $(VENV)/stamp-test
+	@echo "== Style (make lint fixes most of it)"
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@echo "== Types"
+	@$(PY) -m mypy
+	@echo "== Tests, JupyterLab in a browser included"
+	@$(PY) -m pytest tests
+	@echo "== Notebooks: every cell must give its committed output"
+	@$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 notebooks
+	$(TOOK)
+
+lint: $(VENV)/stamp-test
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+	@$(PY) -m mypy
+
+# nbconvert and not `jupyter execute --inplace`: the same engine, but this one can leave out the four timestamps a cell,
+# which would make every refresh a diff.
+notebooks: $(VENV)/stamp-notebooks
+	@$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	$(TOOK)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache test-results build *.egg-info
+	find varlite tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -1,0 +1,190 @@
+"""Compare varlite with reference outputs of the published implementations, tensor by tensor.
+
+    python tests/parity.py DIR
+
+checks every NAME.json + NAME.safetensors in DIR: it builds the models that the JSON describes, gives them the weights
+that its recipe and seed stand for, computes what the safetensors file holds and prints a line for each tensor, `exact`
+or the largest difference. Exit status 1 if one lies beyond its tolerance or could not be computed.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from varlite import editing, names
+from varlite.models.var import VAR, VARConfig
+from varlite.sampling import Step, generate
+from varlite.scales import Scales
+from varlite.tokenizer import VQVAE, TokenizerConfig
+
+SAMPLINGS = {
+    "sample_guided": {"cfg": 1.5, "top_p": 0.96},
+    "sample_plain": {"cfg": 0, "top_k": 0, "top_p": 0},
+    "sample_smooth": {"cfg": 3, "top_k": 10, "top_p": 0.95, "smooth": True},
+}
+BOX, WIDE_BOX = (0.25, 0.25, 0.75, 0.75), (0.1, 0.3, 0.5, 0.95)
+EDITS = {  # name: (class or None for the null class, box, keep the inside of the box, smooth)
+    "edit_inpaint_null_class": (None, BOX, False, False),
+    "edit_outpaint_null_class": (None, BOX, True, False),
+    "edit_outpaint_class0_wide_box": (0, WIDE_BOX, True, False),
+    "edit_inpaint_class0_smooth": (0, BOX, False, True),
+}
+KEPT = ("ema_vocab_hit_SV", "lvl_1L", "attn_bias", "zero_k_bias", "patch_nums")
+
+
+def recipe_weights(shapes: dict[str, list[int]], seed: int, constants: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights that a seed stands for, under published names; constants are kept as they are."""
+    return {
+        name: constants[name] if any(word in name for word in KEPT) else recipe_tensor(name, shapes[name], seed * 100003 + i)
+        for i, name in enumerate(sorted(shapes))
+    }
+
+
+def recipe_tensor(name: str, shape: list[int], seed: int) -> torch.Tensor:
+    """One tensor of the recipe: noise whose size depends on the name. Float32 arithmetic throughout."""
+    r, leaf = np.random.RandomState(seed).standard_normal(shape).astype(np.float32), name.rsplit(".")[-1]
+    if "norm" in name and leaf == "weight":
+        value = 1 + np.float32(0.1) * r
+    elif leaf in ("bias", "q_bias", "v_bias"):
+        value = np.float32(0.05) * r
+    elif leaf == "scale_mul_1H11":
+        value = np.float32(np.log(4)) + np.float32(0.1) * r
+    elif name == "quantize.embedding.weight":
+        value = np.float32(0.5) * r
+    elif leaf == "A_log":
+        value = np.log(np.abs(r) + np.float32(0.5))
+    elif leaf == "D":
+        value = 1 + np.float32(0.1) * r
+    elif len(shape) >= 2:
+        fan = shape[-1] if len(shape) == 3 and "conv1d" not in name else int(np.prod(shape[1:]))
+        value = r / np.float32(np.sqrt(fan))
+    else:
+        value = np.float32(0.1) * r
+    return torch.from_numpy(np.asarray(value, np.float32))
+
+
+def build(case: dict) -> tuple[VAR, VQVAE]:
+    """The models of a case, with its weights."""
+    c, keys = case["config"], case["keys"]
+    tokenizer = VQVAE(
+        TokenizerConfig(
+            vocab=c["vocab_size"], z=c["z_channels"], ch=c["ch"], scales=c["patch_nums"], znorm=c["using_znorm"],
+            phi_shared=c["share_quant_resi"], phi_ratio=c.get("quant_resi", 0.5),
+        )
+    )  # fmt: skip
+    model = VAR(
+        VARConfig(
+            depth=c["depth"], width=c["embed_dim"], heads=c["num_heads"], classes=c["num_classes"], vocab=c["vocab_size"],
+            z=c["z_channels"], scales=c["patch_nums"], shared_adaln=c["shared_aln"], attn_norm=c["attn_l2_norm"],
+            ffn_ratio=c.get("mlp_ratio", 4.0),
+        )
+    )  # fmt: skip
+    for module, key, seed in ((tokenizer, "vqvae", c["seed"]), (model, "var", c["seed"] + 1)):
+        weights = recipe_weights(keys[key], seed, names.constants(module))
+        module.load_state_dict(names.from_published(module, weights, f"{key} of the case"))
+    return model.eval(), tokenizer.eval()
+
+
+def compute(case: dict, reference: dict[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of a case as varlite computes it: (name, value)."""
+    model, tokenizer = build(case)
+    c, seeds = case["config"], case["seeds"]
+    scales = Scales.of(c["patch_nums"])
+
+    def drawn(name: str, seed: int, settings: dict, sample_labels=None, hook=None) -> Iterator[tuple[str, torch.Tensor]]:
+        """Tokens as they were drawn, before a hook replaces any, and the image."""
+        tokens: list[torch.Tensor] = []
+
+        def on_scale(step: Step) -> None:
+            tokens.append(step.idx_Bl)
+            if hook is not None:
+                hook(step)
+
+        generator = torch.Generator().manual_seed(seed)
+        chosen = labels if sample_labels is None else sample_labels
+        image = generate(model, tokenizer, chosen, generator=generator, on_scale=on_scale, **settings)
+        yield from ((f"{name}.tokens.{k}", idx_Bl) for k, idx_Bl in enumerate(tokens))
+        yield f"{name}.image", image
+
+    idx = [reference[f"tokens.{k}"] for k in range(scales.K)] if "tokens.0" in reference else []
+    if "image" in reference:
+        img = reference["image"]
+        f = tokenizer.features(img)
+        idx, f_hats = tokenizer.quantizer.encode(f, scales)
+        yield "encoder_features", f
+        yield from ((f"tokens.{k}", idx[k]) for k in range(scales.K))
+        yield "f_hat", f_hats[-1]
+        yield "reconstruction", tokenizer.to_image(f_hats[-1])
+        yield "reconstruction_after_scale.1", tokenizer.decode(idx[:2])
+    labels = reference["labels"]
+    x_BLZ = tokenizer.inputs(idx)
+    yield "teacher_forcing_input", x_BLZ
+    yield "logits", model(x_BLZ, labels)
+
+    for name, settings in SAMPLINGS.items():
+        if name in seeds:
+            yield from drawn(name, seeds[name], settings | {"top_k": settings.get("top_k", c["top_k_guided"])})
+    for name, (label, box, inside, smooth) in EDITS.items():
+        if name in seeds:
+            keep_hw = editing.box_mask(box, scales, inside)
+            yield f"{name}.mask", keep_hw.float()
+            edit_labels = [c["num_classes"] if label is None else label] * len(labels)
+            settings = {"cfg": 3, "top_k": 10, "top_p": 0.95, "smooth": smooth}
+            yield from drawn(name, seeds[name], settings, edit_labels, editing.keep_tokens(idx, keep_hw))
+
+
+def check(json_path: Path) -> bool:
+    """Print a line for each tensor of a case; True if all lie within their tolerance."""
+    case, reference = json.loads(json_path.read_text()), load_file(json_path.with_suffix(".safetensors"))
+    print(f"{json_path.stem}: {case['config']}")
+    if "var" not in case["keys"]:
+        raise ValueError(f"{json_path}: keys must hold 'vqvae' and 'var', got {list(case['keys'])}")
+    good, computed = True, {}
+    with torch.inference_mode():
+        for name, value in compute(case, reference):
+            computed[name] = value
+    for name, expected in sorted(reference.items()):
+        if name in ("image", "labels"):  # inputs
+            continue
+        if name not in computed:
+            verdict, passed = "NOT COMPUTED", False
+        elif computed[name].shape != expected.shape:
+            verdict, passed = f"shape {list(computed[name].shape)}, expected {list(expected.shape)}", False
+        elif torch.equal(computed[name], expected):
+            verdict, passed = "exact", True
+        else:
+            difference, limit = (computed[name].double() - expected.double()).abs().max().item(), tolerance(name)
+            passed = difference <= limit
+            verdict = f"{difference:.2e} (tolerance {limit:g}){'' if passed else '  FAILED'}"
+        print(f"  {name:42s} {verdict}")
+        good &= passed
+    return good
+
+
+def tolerance(name: str) -> float:
+    """Largest absolute difference allowed; tokens must be equal."""
+    if ".tokens." in name or name.startswith("tokens.") or name.endswith(".mask"):
+        return 0.0
+    if name == "sample_smooth.image":
+        return 3e-2  # at the last scale smooth mode multiplies differences of logits by about 150
+    return 1e-3 if name.endswith(".image") or name.startswith("reconstruction") else 1e-4
+
+
+def main() -> int:
+    if len(sys.argv) != 2 or not (cases := sorted(Path(sys.argv[1]).glob("*.json"))):
+        print("usage: python tests/parity.py DIR, where DIR holds NAME.json + NAME.safetensors", file=sys.stderr)
+        return 2
+    cases = [path for path in cases if path.with_suffix(".safetensors").exists()]
+    results = {path.stem: check(path) for path in cases}
+    for name, good in results.items():
+        print(f"{name}: {'passed' if good else 'FAILED'}")
+    return 0 if all(results.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

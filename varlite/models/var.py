@@ -1,0 +1,154 @@
+"""VAR: predict the next scale, all of its tokens at once, from the coarser ones (arXiv 2404.02905, section 3).
+
+    label -> class embedding -> x_0           tokenizer.inputs(idx) -> x_1 .. x_{K-1}
+    [x_0 | x_1 | .. | x_{K-1}] + position + level -> blocks under the block-causal mask -> logits_BLV
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from varlite.scales import Scales
+from varlite.tokenizer import VQVAE
+from varlite.transformer import Block, ClassEmbedding, Head, KVCache, SharedAdaLN
+
+
+@dataclass(frozen=True)
+class VARConfig:
+    """Everything that shapes a VAR. One dial, `depth`: a `width` of None is 64 * depth, and heads are as many as depth.
+
+    Drop-path rises linearly over the blocks up to `drop_path`. `gamma_init` scales the residual gates at the start.
+    """
+
+    depth: int
+    width: int | None = None
+    heads: int | None = None
+    classes: int = 1000
+    vocab: int = 4096
+    z: int = 32
+    scales: list = field(default_factory=lambda: [1, 2, 3, 4, 5, 6, 8, 10, 13, 16])
+    shared_adaln: bool = False
+    attn_norm: bool = True
+    ffn_ratio: float = 4.0
+    drop_path: float = 0.0
+    class_dropout: float = 0.1
+    gamma_init: float = 1e-3
+
+    def __post_init__(self):
+        object.__setattr__(self, "width", self.width or 64 * self.depth)
+        object.__setattr__(self, "heads", self.heads or self.depth)
+        object.__setattr__(self, "scales", Scales.of(self.scales).sides)
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got width {self.width} and {self.heads} heads")
+
+
+class VAR(nn.Module):
+    """The next-scale transformer.
+
+    `forward` is teacher-forced over all scales; `step` is one scale of sampling, with a cache from `make_cache`. Both
+    give the same logits. `scales` may be another schedule of as many scales: positions are then interpolated.
+    """
+
+    def __init__(self, config: VARConfig):
+        super().__init__()
+        c = self.config = config
+        C = c.width
+        self.scales = Scales.of(c.scales)
+        self.class_embed = ClassEmbedding(c.classes, C)
+        self.pos_start = nn.Parameter(torch.empty(self.scales.lengths[0], C))
+        self.pos_LC = nn.Parameter(torch.empty(self.scales.total, C))
+        self.level_embed = nn.Embedding(self.scales.K, C)
+        self.token_embed = nn.Linear(c.z, C)
+        self.shared_ada_ln = nn.Linear(C, 6 * C) if c.shared_adaln else None
+        self.blocks = nn.ModuleList(
+            Block(C, c.heads, round(C * c.ffn_ratio), c.attn_norm, c.shared_adaln, c.drop_path * i / max(1, c.depth - 1))
+            for i in range(c.depth)
+        )
+        self.head = Head(C, C, c.vocab)
+        initialise(self)
+
+    def forward(self, x_BLZ: torch.Tensor, label_B: torch.Tensor, scales: Scales | None = None) -> torch.Tensor:
+        """Teacher-forced logits_BLV of all scales, from `tokenizer.inputs(idx)` (B, L - l_0, Z) and labels (B,)."""
+        scales = scales or self.scales
+        cond_BD = self.class_embed(label_B)
+        x = torch.cat((self._start(cond_BD), self.token_embed(x_BLZ)), 1) + self._positions(scales)
+        mask, block_cond = scales.block_causal_mask(x.device), self._block_cond(cond_BD)
+        for block in self.blocks:
+            x = block(x, block_cond, mask=mask)
+        return self.head(x, cond_BD)
+
+    def step(
+        self, x_BlZ: torch.Tensor | None, label_B: torch.Tensor, k: int, cache: list[KVCache], scales: Scales | None = None
+    ) -> torch.Tensor:
+        """Logits_BlV of scale k, given the cache of the scales before it and `tokenizer.next_input`; None at k = 0."""
+        scales = scales or self.scales
+        cond_BD = self.class_embed(label_B)
+        x = self._start(cond_BD) if x_BlZ is None else self.token_embed(x_BlZ)
+        x, block_cond = x + self._positions(scales)[slice(*scales.spans[k])], self._block_cond(cond_BD)
+        for block, block_cache in zip(self.blocks, cache, strict=True):
+            x = block(x, block_cond, cache=block_cache)
+        return self.head(x, cond_BD)
+
+    def make_cache(self, scales: Scales | None = None) -> list[KVCache]:
+        """An empty cache for each block; memory is taken by the first step."""
+        return [block.make_cache((scales or self.scales).total) for block in self.blocks]
+
+    def loss(self, tokenizer: VQVAE, idx: list[torch.Tensor], label_B: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy averaged over all L tokens. In training mode labels are dropped at random for guidance."""
+        if self.training:
+            drop_B = torch.rand(label_B.shape, device=label_B.device) < self.config.class_dropout
+            label_B = torch.where(drop_B, self.class_embed.null, label_B)
+        with torch.no_grad():
+            x_BLZ = tokenizer.inputs(idx, self.scales)
+        logits_BLV = self(x_BLZ, label_B)
+        return F.cross_entropy(logits_BLV.flatten(0, 1), torch.cat(idx, 1).flatten())
+
+    def _start(self, cond_BD: torch.Tensor) -> torch.Tensor:
+        """Input of scale 0: the condition itself, (B, l_0, C)."""
+        return cond_BD[:, None] + self.pos_start
+
+    def _block_cond(self, cond_BD: torch.Tensor) -> torch.Tensor:
+        return cond_BD if self.shared_ada_ln is None else self.shared_ada_ln(F.silu(cond_BD))
+
+    def _positions(self, scales: Scales) -> torch.Tensor:
+        """Position plus level embedding of each token, (L, C)."""
+        if scales == self.scales:
+            pos_LC = self.pos_LC
+        elif scales.K != self.scales.K or scales.lengths[0] != self.scales.lengths[0]:
+            raise ValueError(
+                f"scales: this model has {self.scales.K} scales, the first of {self.scales.lengths[0]} tokens; "
+                f"got {scales.K}, the first of {scales.lengths[0]}"
+            )
+        else:
+            maps = zip(self.scales.split(self.pos_LC[None]), self.scales.shapes, scales.shapes, strict=True)
+            resized = [
+                F.interpolate(x.transpose(1, 2).unflatten(2, old), size=new, mode="bicubic") for x, old, new in maps
+            ]
+            pos_LC = torch.cat([x.flatten(2).transpose(1, 2) for x in resized], 1)[0]
+        return pos_LC + self.level_embed(scales.levels(pos_LC.device))
+
+
+@torch.no_grad()
+def initialise(model: VAR) -> None:
+    """Truncated normal everywhere, biases zero; small head, residual gates and output projections (VAR, appendix A)."""
+    c = model.config
+    std = math.sqrt(1 / (3 * c.width))
+    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    for weight in [m.weight for m in linears + embeddings] + [model.pos_start, model.pos_LC]:
+        nn.init.trunc_normal_(weight, std=std, a=-2, b=2)
+    for linear in linears:
+        if linear.bias is not None:
+            nn.init.zeros_(linear.bias)
+    model.head.linear.weight.mul_(0.02)
+    model.head.ada_ln.linear.weight.mul_(0.5)
+    for block in model.blocks:
+        shared = isinstance(block.ada_ln, SharedAdaLN)
+        rows_6CX = block.ada_ln.offset_nC if shared else block.ada_ln.linear.weight.unflatten(0, (6, -1))
+        rows_6CX[:2].mul_(c.gamma_init)
+        rows_6CX[2:].mul_(0.5)
+        block.attn.proj.weight.div_(math.sqrt(2 * c.depth))
+        block.ffn.fc2.weight.div_(math.sqrt(2 * c.depth))

@@ -1,0 +1,149 @@
+"""Sampling: the coarse-to-fine loop (VAR, arXiv 2404.02905, algorithm 2), guidance and filters as plain functions."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from varlite.models.var import VAR
+from varlite.scales import Scales
+from varlite.tokenizer import VQVAE
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+@dataclass
+class Step:
+    """One scale of sampling, as `on_scale` sees it. A hook may assign `h_BlZ`: what goes on from this scale."""
+
+    k: int
+    scales: Scales
+    tokenizer: VQVAE
+    logits_BlV: torch.Tensor  # after guidance and filters; -inf where a filter dropped the code
+    idx_Bl: torch.Tensor  # the codes drawn
+    h_BlZ: torch.Tensor  # their embeddings (in smooth mode a mixture of embeddings)
+    f_hat_BZhw: torch.Tensor  # the latent map before this scale is added
+
+    def image(self) -> torch.Tensor:
+        """The picture if sampling stopped after this scale, (B, channels, H, W) in [0, 1]."""
+        f_hat = self.tokenizer.accumulate(self.f_hat_BZhw, self.h_BlZ, self.k, self.scales)
+        return (self.tokenizer.to_image(f_hat) + 1) / 2
+
+
+def guide(logits_cond: torch.Tensor, logits_null: torch.Tensor, t: float) -> torch.Tensor:
+    """Classifier-free guidance: (1 + t) cond - t null."""
+    return (1 + t) * logits_cond - t * logits_null
+
+
+def keep_top(logits_BlV: torch.Tensor, top_k: int = 0, top_p: float = 0.0) -> torch.Tensor:
+    """Logits with -inf where top-k or, after it, top-p drops a code; 0 switches either off.
+
+    top-k keeps what is not less than the k-th largest. top-p drops the least likely codes as long as their summed
+    probability stays within 1 - p, and never the likeliest.
+    """
+    if top_k:
+        kth_Bl1 = logits_BlV.topk(top_k, dim=-1).values[..., -1:]
+        logits_BlV = logits_BlV.masked_fill(logits_BlV < kth_Bl1, -torch.inf)
+    if top_p:
+        ascending_BlV, order_BlV = logits_BlV.sort(dim=-1)
+        drop_BlV = ascending_BlV.softmax(-1).cumsum(-1) <= 1 - top_p
+        drop_BlV[..., -1] = False
+        logits_BlV = logits_BlV.masked_fill(drop_BlV.scatter(-1, order_BlV, drop_BlV), -torch.inf)
+    return logits_BlV
+
+
+def draw(logits_BlV: torch.Tensor, generator: Generators = None) -> torch.Tensor:
+    """One code per token, idx_Bl. With a list of generators, one for each image, an image's draws depend on it alone."""
+    if isinstance(generator, Sequence):
+        return torch.cat([draw(row[None], g) for row, g in zip(logits_BlV, generator, strict=True)])
+    p_XV = logits_BlV.softmax(-1).flatten(0, 1)
+    return torch.multinomial(p_XV, 1, generator=generator).view(logits_BlV.shape[:2])
+
+
+def gumbel_noise(like_BlV: torch.Tensor, generator: Generators = None) -> torch.Tensor:
+    """-log E with E ~ Exp(1), in the shape of `like_BlV`."""
+    if isinstance(generator, Sequence):
+        return torch.cat([gumbel_noise(row[None], g) for row, g in zip(like_BlV, generator, strict=True)])
+    noise = torch.empty_like(like_BlV, memory_format=torch.contiguous_format)
+    return -noise.exponential_(generator=generator).log()
+
+
+def smooth_weights(logits_BlV: torch.Tensor, progress: float, generator: Generators = None) -> torch.Tensor:
+    """Weights of a mixture of codes in place of one code (`more_smooth`): nicer pictures, not for scores.
+
+    `progress` is k / (K - 1). A Gumbel softmax whose temperature falls from 0.27 to 0.0135 over the scales.
+    """
+    tau = max(0.27 * (1 - 0.95 * progress), 0.005)
+    return ((logits_BlV * (1 + progress) + gumbel_noise(logits_BlV, generator)) / tau).softmax(-1)
+
+
+@torch.inference_mode()
+def generate(
+    model: VAR,
+    tokenizer: VQVAE,
+    labels: torch.Tensor | Iterable[int],
+    *,
+    cfg: float = 1.5,
+    top_k: int = 0,
+    top_p: float = 0.96,
+    generator: Generators = None,
+    smooth: bool = False,
+    on_scale: Callable[[Step], None] | None = None,
+    scales: Scales | None = None,
+) -> torch.Tensor:
+    """Sample one image for each label: (B, channels, H, W) in [0, 1], on the model's device.
+
+    labels: class indices in [0, classes]; `classes` itself is the null class.
+    cfg: guidance at the last scale, >= 0. It rises linearly over the scales: t = cfg * k / (K - 1).
+    top_k, top_p: keep the k likeliest codes, then the likeliest of summed probability p; 0 keeps all.
+    generator: one for the batch, or a list with one for each image, which makes an image independent of its batch.
+    smooth: mix codes instead of drawing one; for pictures, not for scores.
+    on_scale: called once for each scale with a `Step`.
+
+    Raises ValueError for an argument out of range.
+    """
+    device, scales = model.pos_LC.device, scales or model.scales
+    label_B = check_labels(labels, model.config.classes).to(device)
+    check_settings(cfg, top_k, top_p, model.config.vocab)
+    if isinstance(generator, Sequence) and len(generator) != len(label_B):
+        raise ValueError(f"generator: a list must have one for each of the {len(label_B)} labels, got {len(generator)}")
+    # Conditional and null branch side by side in one batch; the null branch is the second half.
+    label_2B = torch.cat((label_B, torch.full_like(label_B, model.class_embed.null)))
+    cache, f_hat, x_BlZ = model.make_cache(scales), tokenizer.empty(len(label_B), scales), None
+    for k in range(scales.K):
+        progress = k / (scales.K - 1)
+        x_2BlZ = None if x_BlZ is None else x_BlZ.repeat(2, 1, 1)
+        logits_BlV = guide(*model.step(x_2BlZ, label_2B, k, cache, scales).chunk(2), cfg * progress)
+        logits_BlV = keep_top(logits_BlV, top_k, top_p)
+        idx_Bl = draw(logits_BlV, generator)
+        if smooth:
+            h_BlZ = smooth_weights(logits_BlV, progress, generator) @ tokenizer.quantizer.codebook.weight
+        else:
+            h_BlZ = tokenizer.embed(idx_Bl)
+        step = Step(k, scales, tokenizer, logits_BlV, idx_Bl, h_BlZ, f_hat)
+        if on_scale is not None:
+            on_scale(step)
+        f_hat = tokenizer.accumulate(f_hat, step.h_BlZ, k, scales)
+        if k < scales.K - 1:
+            x_BlZ = tokenizer.next_input(f_hat, k, scales)
+    return (tokenizer.to_image(f_hat) + 1) / 2
+
+
+def check_labels(labels: torch.Tensor | Iterable[int], classes: int) -> torch.Tensor:
+    """Labels as int64 (B,). Raises ValueError if there is none or one lies outside [0, classes]."""
+    label_B = torch.as_tensor(labels if isinstance(labels, torch.Tensor) else list(labels))
+    if label_B.ndim != 1 or len(label_B) == 0 or label_B.is_floating_point():
+        raise ValueError(f"labels must be a non-empty list of class indices, got {labels!r}")
+    if label_B.min() < 0 or label_B.max() > classes:
+        raise ValueError(f"labels must lie in 0 .. {classes - 1} ({classes} is the null class), got {label_B.tolist()}")
+    return label_B.long()
+
+
+def check_settings(cfg: float, top_k: int, top_p: float, V: int) -> None:
+    """Raises ValueError that names the sampling setting out of range."""
+    if not 0 <= cfg < float("inf"):
+        raise ValueError(f"cfg must be 0 or more (0 is no guidance), got {cfg}")
+    if not (isinstance(top_k, int) and 0 <= top_k <= V):
+        raise ValueError(f"top_k must be an integer from 0 (off) to the codebook size {V}, got {top_k}")
+    if not 0 <= top_p <= 1:
+        raise ValueError(f"top_p must lie in 0 (off) .. 1, got {top_p}")

@@ -1,0 +1,142 @@
+"""VQVAE: image <-> token maps, coarse to fine (VAR, arXiv 2404.02905, section 3.2)."""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from varlite.autoencoder import Decoder, Encoder
+from varlite.quantizer import MultiScaleQuantizer
+from varlite.scales import Scales
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Everything that shapes a tokenizer; the defaults are the published ImageNet model's.
+
+    `multipliers`, `encoder_blocks` and `decoder_blocks` list the levels from full resolution to the lowest.
+    """
+
+    channels: int = 3
+    vocab: int = 4096
+    z: int = 32
+    ch: int = 160
+    multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    encoder_blocks: tuple[int, ...] = (2, 2, 2, 2, 2)
+    decoder_blocks: tuple[int, ...] = (3, 3, 3, 3, 3)
+    scales: list = field(default_factory=lambda: [1, 2, 3, 4, 5, 6, 8, 10, 13, 16])
+    phi_shared: int = 4
+    phi_ratio: float = 0.5
+    znorm: bool = False
+
+    def __post_init__(self):
+        for name in ("multipliers", "encoder_blocks", "decoder_blocks"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
+        object.__setattr__(self, "scales", Scales.of(self.scales).sides)
+        if not len(self.multipliers) == len(self.encoder_blocks) == len(self.decoder_blocks):
+            raise ValueError(
+                "multipliers, encoder_blocks and decoder_blocks must have one entry for each level, got "
+                f"{len(self.multipliers)}, {len(self.encoder_blocks)} and {len(self.decoder_blocks)}"
+            )
+        if self.ch % 32:
+            raise ValueError(f"ch must be a multiple of 32 (group normalisation has 32 groups), got {self.ch}")
+
+
+class VQVAE(nn.Module):
+    """The multi-scale tokenizer.
+
+    Images go in and come out as (B, channels, H, W) in [-1, 1]. `scales` is an argument with a default everywhere: the
+    same weights serve other schedules and sides, as the published tokenizer serves 256 and 512 pixels.
+    """
+
+    def __init__(self, config: TokenizerConfig):
+        super().__init__()
+        c = self.config = config
+        self.scales = Scales.of(c.scales)
+        self.encoder = Encoder(c.channels, c.z, c.ch, c.multipliers, c.encoder_blocks)
+        self.pre_quant = nn.Conv2d(c.z, c.z, 3, padding=1)
+        self.quantizer = MultiScaleQuantizer(c.vocab, c.z, self.scales, c.phi_shared, c.phi_ratio, c.znorm)
+        self.post_quant = nn.Conv2d(c.z, c.z, 3, padding=1)
+        self.decoder = Decoder(c.channels, c.z, c.ch, c.multipliers, c.decoder_blocks)
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image for each side of a latent."""
+        return 2 ** (len(self.config.multipliers) - 1)
+
+    def image_size(self, scales: Scales | None = None) -> tuple[int, int]:
+        """(H, W) that a schedule of scales stands for."""
+        h, w = (scales or self.scales).last
+        return h * self.stride, w * self.stride
+
+    # Image -> tokens
+
+    def features(self, img_B3HW: torch.Tensor, scales: Scales | None = None) -> torch.Tensor:
+        """Encoder output f_BZhw before quantization, for images in [-1, 1].
+
+        Raises ValueError for a tensor of another rank, channel count or size than the schedule asks for.
+        """
+        expected = (self.config.channels, *self.image_size(scales))
+        if img_B3HW.ndim != 4 or tuple(img_B3HW.shape[1:]) != expected:
+            raise ValueError(f"img must have shape (B, {', '.join(map(str, expected))}), got {tuple(img_B3HW.shape)}")
+        if not img_B3HW.is_floating_point():
+            raise ValueError(f"img must be floating point in [-1, 1], got {img_B3HW.dtype}; bytes are x / 127.5 - 1")
+        return self.pre_quant(self.encoder(img_B3HW))
+
+    def encode(self, img_B3HW: torch.Tensor, scales: Scales | None = None) -> list[torch.Tensor]:
+        """Images in [-1, 1] -> token maps [idx_Bl], one for each scale, int64 in [0, V)."""
+        return self.quantizer.encode(self.features(img_B3HW, scales), scales or self.scales)[0]
+
+    # Tokens -> image, in the three steps that sampling takes as well
+
+    def embed(self, idx_Bl: torch.Tensor) -> torch.Tensor:
+        """Code embeddings h_BlZ of tokens."""
+        return self.quantizer.codebook(idx_Bl)
+
+    def empty(self, batch: int, scales: Scales | None = None) -> torch.Tensor:
+        """f_hat_BZhw before the first scale: zeros."""
+        weight = self.quantizer.codebook.weight
+        return weight.new_zeros(batch, self.config.z, *(scales or self.scales).last)
+
+    def accumulate(self, f_hat: torch.Tensor, h_BlZ: torch.Tensor, k: int, scales: Scales | None = None) -> torch.Tensor:
+        """f_hat after scale k, from f_hat before it and the scale's code embeddings."""
+        return self.quantizer.accumulate(f_hat, h_BlZ, k, scales or self.scales)
+
+    def next_input(self, f_hat: torch.Tensor, k: int, scales: Scales | None = None) -> torch.Tensor:
+        """What the transformer is given at scale k + 1, (B, l, Z), from f_hat after scale k."""
+        return self.quantizer.next_input(f_hat, k, scales or self.scales)
+
+    def to_image(self, f_hat: torch.Tensor) -> torch.Tensor:
+        """Decode f_hat_BZhw, finished or not, to images in [-1, 1]."""
+        return self.decoder(self.post_quant(f_hat)).clamp(-1, 1)
+
+    def inputs(self, idx: list[torch.Tensor], scales: Scales | None = None) -> torch.Tensor:
+        """Teacher-forcing inputs of scales 1 .. K-1, (B, L - l_0, Z), from token maps."""
+        scales = scales or self.scales
+        f_hat, inputs = self.empty(len(idx[0]), scales), []
+        for k in range(scales.K - 1):
+            f_hat = self.accumulate(f_hat, self.embed(idx[k]), k, scales)
+            inputs.append(self.next_input(f_hat, k, scales))
+        return torch.cat(inputs, 1)
+
+    def decode(self, idx: list[torch.Tensor], scales: Scales | None = None) -> torch.Tensor:
+        """Token maps [idx_Bl] -> images in [-1, 1]; the first k maps alone give the picture after k scales."""
+        f_hat = self.empty(len(idx[0]), scales)
+        for k, idx_Bl in enumerate(idx):
+            f_hat = self.accumulate(f_hat, self.embed(idx_Bl), k, scales)
+        return self.to_image(f_hat)
+
+    # Training
+
+    def forward(self, img_B3HW: torch.Tensor, beta: float = 0.25) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+        """One training pass: (reconstruction, not clamped; quantizer loss, a scalar; token maps).
+
+        The loss is the mean over scales of beta |sg(f_hat_k) - f|^2 + |f_hat_k - sg(f)|^2, where f_hat_k is the sum
+        after scale k; the decoder's gradient reaches the encoder by one straight-through step at the end.
+        """
+        f = self.features(img_B3HW)
+        idx, f_hats = self.quantizer.encode(f, self.scales)
+        losses = [beta * F.mse_loss(f, h.detach()) + F.mse_loss(h, f.detach()) for h in f_hats]
+        f_hat = f + (f_hats[-1] - f).detach()
+        return self.decoder(self.post_quant(f_hat)), torch.stack(losses).mean(), idx

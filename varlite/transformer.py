@@ -1,0 +1,156 @@
+"""The parts of the next-scale transformer: attention with a cache, feed-forward, AdaLN, block, head."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class KVCache:
+    """Keys and values of the tokens so far, for one attention layer. Room for all `length` tokens is taken at once."""
+
+    def __init__(self, length: int):
+        self.length, self.used = length, 0
+        self.keys = self.values = torch.empty(0)
+
+    def append(self, k_BNlE: torch.Tensor, v_BNlE: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the newest tokens; returns views of the keys and values of all tokens so far."""
+        if self.used == 0:
+            B, N, _, E = k_BNlE.shape
+            self.keys, self.values = (x.new_empty(B, N, self.length, E) for x in (k_BNlE, v_BNlE))
+        start, self.used = self.used, self.used + k_BNlE.shape[2]
+        self.keys[:, :, start : self.used] = k_BNlE
+        self.values[:, :, start : self.used] = v_BNlE
+        return self.keys[:, :, : self.used], self.values[:, :, : self.used]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention.
+
+    With `normalise` queries and keys have unit length and each head learns its softmax temperature, capped at 100, as
+    the published models from depth 16 on; without it logits are scaled by 0.25 / sqrt(E).
+    """
+
+    def __init__(self, C: int, heads: int, normalise: bool):
+        super().__init__()
+        self.heads, self.E = heads, C // heads
+        self.qkv = nn.Linear(C, 3 * C, bias=False)
+        # No bias on the keys: without normalisation softmax would cancel it, with it the published models have none.
+        self.q_bias, self.v_bias = nn.Parameter(torch.zeros(C)), nn.Parameter(torch.zeros(C))
+        self.log_scale = nn.Parameter(torch.full((heads,), math.log(4.0))) if normalise else None
+        self.proj = nn.Linear(C, C)
+
+    def forward(
+        self, x_BlC: torch.Tensor, mask_ll: torch.Tensor | None = None, cache: KVCache | None = None
+    ) -> torch.Tensor:
+        """`mask_ll` is True where a row may look; a cache is appended to, and attended to whole."""
+        B, l, C = x_BlC.shape  # noqa: E741  l is the legend's
+        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+        q, k, v = F.linear(x_BlC, self.qkv.weight, bias).view(B, l, 3, self.heads, self.E).permute(2, 0, 3, 1, 4)
+        scale = 0.25 / math.sqrt(self.E)
+        if self.log_scale is not None:
+            temperature_N11 = self.log_scale.clamp_max(math.log(100)).exp().view(-1, 1, 1)
+            q, k, scale = F.normalize(q, dim=-1) * temperature_N11, F.normalize(k, dim=-1), 1.0
+        q, k = q.to(v.dtype), k.to(v.dtype)  # under autocast normalising returns float32, v is what autocast chose
+        if cache is not None:
+            k, v = cache.append(k, v)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_ll, scale=scale)
+        return self.proj(out.transpose(1, 2).reshape(B, l, C))
+
+
+class FFN(nn.Module):
+    """Linear, GELU (tanh form), linear."""
+
+    def __init__(self, C: int, hidden: int):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(C, hidden), nn.Linear(hidden, C)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+class AdaLN(nn.Module):
+    """The condition's say in a layer (DiT, arXiv 2212.09748): `n` vectors of width C, each (B, 1, C)."""
+
+    def __init__(self, D: int, C: int, n: int):
+        super().__init__()
+        self.linear, self.n = nn.Linear(D, n * C), n
+
+    def forward(self, cond_BD: torch.Tensor) -> list[torch.Tensor]:
+        return list(self.linear(F.silu(cond_BD)).unflatten(-1, (1, self.n, -1)).unbind(-2))
+
+
+class SharedAdaLN(nn.Module):
+    """AdaLN of a block whose linear layer is shared by all (the 512 model): the block adds an offset of its own.
+
+    Its condition is that layer's output, (B, n * C), instead of the class embedding.
+    """
+
+    def __init__(self, C: int, n: int):
+        super().__init__()
+        self.offset_nC = nn.Parameter(torch.randn(n, C) / C**0.5)
+
+    def forward(self, shared_BD: torch.Tensor) -> list[torch.Tensor]:
+        vectors_B1nC = shared_BD.unflatten(-1, (1, *self.offset_nC.shape)) + self.offset_nC
+        return list(vectors_B1nC.unbind(-2))
+
+
+def modulate(x_BlC: torch.Tensor, scale_B1C: torch.Tensor, shift_B1C: torch.Tensor) -> torch.Tensor:
+    """LayerNorm without parameters of its own, then the condition's scale and shift."""
+    return F.layer_norm(x_BlC, x_BlC.shape[-1:], eps=1e-6) * (1 + scale_B1C) + shift_B1C
+
+
+def drop_path(x_BlC: torch.Tensor, p: float, training: bool) -> torch.Tensor:
+    """Stochastic depth (arXiv 1603.09382): leave a residual branch out for a random share p of the batch."""
+    if not training or p == 0:
+        return x_BlC
+    keep_B11 = torch.rand(x_BlC.shape[0], 1, 1, device=x_BlC.device) >= p
+    return x_BlC * keep_B11 / (1 - p)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, both residual, modulated and gated by the condition (VAR, appendix B)."""
+
+    def __init__(self, C: int, heads: int, hidden: int, normalise: bool, shared_adaln: bool, drop_path: float):
+        super().__init__()
+        self.attn, self.ffn = Attention(C, heads, normalise), FFN(C, hidden)
+        self.ada_ln = SharedAdaLN(C, 6) if shared_adaln else AdaLN(C, C, 6)
+        self.drop_path = drop_path
+
+    def forward(
+        self, x: torch.Tensor, cond: torch.Tensor, mask: torch.Tensor | None = None, cache: KVCache | None = None
+    ) -> torch.Tensor:
+        """x_BlC -> x_BlC. Incremental exactly when a cache is given: x then holds the newest scale's tokens only."""
+        gamma1, gamma2, scale1, scale2, shift1, shift2 = self.ada_ln(cond)
+        p, training = self.drop_path, self.training
+        x = x + drop_path(gamma1 * self.attn(modulate(x, scale1, shift1), mask, cache), p, training)
+        x = x + drop_path(gamma2 * self.ffn(modulate(x, scale2, shift2)), p, training)
+        return x
+
+    def make_cache(self, length: int) -> KVCache:
+        """What `forward` needs to be incremental over `length` tokens."""
+        return KVCache(length)
+
+
+class Head(nn.Module):
+    """Modulated LayerNorm and a linear layer to the codebook; logits are float32 whatever autocast does before."""
+
+    def __init__(self, C: int, D: int, V: int):
+        super().__init__()
+        self.ada_ln, self.linear = AdaLN(D, C, 2), nn.Linear(C, V)
+
+    def forward(self, x_BlC: torch.Tensor, cond_BD: torch.Tensor) -> torch.Tensor:
+        scale, shift = self.ada_ln(cond_BD)
+        return self.linear(modulate(x_BlC, scale, shift)).float()
+
+
+class ClassEmbedding(nn.Module):
+    """One vector a class, and one more, index `null`, for "no class": guidance and label dropout use it."""
+
+    def __init__(self, classes: int, D: int):
+        super().__init__()
+        self.table, self.null = nn.Embedding(classes + 1, D), classes
+
+    def forward(self, label_B: torch.Tensor) -> torch.Tensor:
+        return self.table(label_B)
