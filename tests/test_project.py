@@ -60,6 +60,14 @@ def test_everything_that_the_dependencies_bring_along_is_pinned_too():
     assert not unpinned
 
 
+def test_the_pinned_packages_run_on_the_oldest_python_that_the_project_accepts():
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    for distribution in importlib.metadata.distributions():
+        if canonicalize_name(distribution.name) in PINS:
+            accepted = distribution.metadata.get("Requires-Python") or ""
+            assert oldest in SpecifierSet(accepted), f"{distribution.name} needs Python {accepted}"
+
+
 def test_the_commit_hooks_use_the_pinned_ruff():
     hooks = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"][0]["hooks"]
     assert {entry for hook in hooks for entry in hook["additional_dependencies"]} == {f"ruff=={PINS['ruff']}"}

@@ -38,15 +38,16 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
-def save_model(path: Path, kind: str, config: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    """Write a model as safetensors whose header says what it is: `kind` and `config` (plain JSON values)."""
+def save_model(path: Path, about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """Write a model as safetensors whose header says what it is: `about` holds plain JSON values, "kind" and "config"
+    among them."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, {"format": "pt", "varlite": json.dumps({"kind": kind, "config": config})})
+        save_file(tensors, temporary, {"format": "pt", "varlite": json.dumps(about)})
 
 
-def read_model(path: Path) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
-    """(kind, config, tensors) of a file written by `save_model`. The tensors are memory-mapped.
+def read_model(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """(about, tensors) of a file written by `save_model`. The tensors are memory-mapped.
 
     Raises FileNotFoundError, or ValueError for a file that is damaged or not a varlite model.
     """
@@ -57,7 +58,6 @@ def read_model(path: Path) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]
             header = (file.metadata() or {}).get("varlite")
             if header is None:
                 raise ValueError(f"{path} is a safetensors file, but not a varlite model (its header does not say so)")
-            about = json.loads(header)
-            return about["kind"], about["config"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return json.loads(header), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file ({error})") from None

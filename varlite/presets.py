@@ -1,7 +1,12 @@
-"""One table of every model: what it is, how it is trained. A preset is a row here; a trained one has a card as well."""
+"""One table of every model: what it is, how it is trained, where the published weights are.
+
+One dial, depth. A row whose weights ship has a folder in `data/checkpoints/` with the scores on its model card.
+"""
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from varlite.models.var import VARConfig
 from varlite.tokenizer import TokenizerConfig
 
 
@@ -15,23 +20,85 @@ class TokenizerRecipe:
     warmup: int
     ema: float
     l1: float  # weight of the absolute error beside the squared error
+    quantizer: float  # weight of the quantizer loss beside the squared error
 
 
-TOKENIZERS: dict[str, tuple[TokenizerConfig, TokenizerRecipe | None]] = {
-    # The published tokenizer; its training code and recipe were never released.
-    "imagenet-vq": (TokenizerConfig(), None),
+@dataclass(frozen=True)
+class TransformerRecipe:
+    """How a transformer is trained: AdamW (0.9, 0.95), linear warm-up, cosine to zero, EMA of the weights."""
+
+    steps: int
+    batch: int
+    lr: float
+    warmup: int
+    ema: float
+    weight_decay: float = 0.05
+    clip: float = 2.0
+
+
+@dataclass(frozen=True)
+class TokenizerPreset:
+    config: TokenizerConfig
+    recipe: TokenizerRecipe | None = None
+    hub: tuple[str, str] | None = None  # repository and file of the published weights
+
+
+@dataclass(frozen=True)
+class ModelPreset:
+    config: VARConfig
+    tokenizer: str
+    recipe: TransformerRecipe | None = None
+    hub: tuple[str, str] | None = None
+
+
+VAR_HUB = "FoundationVision/var"
+SCALES_512 = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]
+FASHION_SCALES = [1, 2, 3, 5, 7]
+
+TOKENIZERS: dict[str, TokenizerPreset] = {
     # 28 x 28 -> 7 x 7, straight to stride 2: full resolution has one convolution each way and no residual block.
-    "fashion-vq": (
+    "fashion-vq": TokenizerPreset(
         TokenizerConfig(
             channels=1, vocab=512, z=16, ch=32, multipliers=(1, 2, 4), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 2, 1),
-            scales=[1, 2, 3, 5, 7],
+            scales=FASHION_SCALES,
         ),
-        TokenizerRecipe(steps=4500, batch=64, lr=1e-3, warmup=200, ema=0.998, l1=0.2),
+        TokenizerRecipe(steps=4500, batch=64, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
     ),
+    # The published tokenizer, one for 256 and 512 pixels; its training code and recipe were never released.
+    "imagenet-vq": TokenizerPreset(TokenizerConfig(), hub=(VAR_HUB, "vae_ch160v4096z32.pth")),
 }  # fmt: skip
 
 
-def choose(table: dict, name: str, what: str):
+def fashion(depth: int, recipe: TransformerRecipe) -> ModelPreset:
+    """A small model: width 32 * depth, heads of 32, on the tokens of fashion-vq."""
+    config = VARConfig(
+        depth=depth, width=32 * depth, classes=10, vocab=512, z=16, scales=FASHION_SCALES, drop_path=0.1 * depth / 24,
+        gamma_init=0.1,
+    )  # fmt: skip
+    return ModelPreset(config, "fashion-vq", recipe)
+
+
+def published(depth: int, gamma_init: float, **others: Any) -> ModelPreset:
+    """A published ImageNet model: width 64 * depth, drop-path 0.1 * depth / 24."""
+    config = VARConfig(depth=depth, drop_path=0.1 * depth / 24, gamma_init=gamma_init, **others)
+    return ModelPreset(config, "imagenet-vq", hub=(VAR_HUB, f"var_d{depth}.pth"))
+
+
+MODELS: dict[str, ModelPreset] = {
+    "fashion-var-d4": fashion(4, TransformerRecipe(steps=4000, batch=128, lr=2e-3, warmup=200, ema=0.998)),
+    "fashion-var-d6": fashion(6, TransformerRecipe(steps=3000, batch=128, lr=1.5e-3, warmup=200, ema=0.998)),
+    # FID of the paper (arXiv 2404.02905, tables 1 and 2), 50,000 images
+    "var-d16": published(16, 1e-3),  # 3.30
+    "var-d20": published(20, 1e-3),  # 2.57
+    "var-d24": published(24, 1e-4),  # 2.09
+    "var-d30": published(30, 1e-5),  # 1.92
+    "var-d36": published(36, 5e-6, scales=SCALES_512, shared_adaln=True),  # 2.63 at 512 x 512
+}
+
+Row = TypeVar("Row")
+
+
+def choose(table: dict[str, Row], name: str, what: str) -> Row:
     """A row of a table of presets. Raises ValueError that lists the rows there are."""
     if name not in table:
         raise ValueError(f"unknown {what} {name!r}; there are: {', '.join(table)}")

@@ -108,7 +108,8 @@ def train_tokenizer(
 
     None takes the preset's recipe. Raises ValueError for a preset that does not exist or has no recipe.
     """
-    config, recipe = choose(TOKENIZERS, preset, "tokenizer preset")
+    row = choose(TOKENIZERS, preset, "tokenizer preset")
+    config, recipe = row.config, row.recipe
     if recipe is None:
         raise ValueError(f"preset {preset} is a published model without a training recipe of ours")
     recipe = replace(recipe, steps=steps or recipe.steps, batch=batch or recipe.batch, lr=lr or recipe.lr)
@@ -144,7 +145,7 @@ def train_tokenizer(
         reconstruction, quantizer_loss, idx = model(img)
         usage.update(idx)
         l2, l1 = F.mse_loss(reconstruction, img), F.l1_loss(reconstruction, img)
-        loss = l2 + recipe.l1 * l1 + quantizer_loss
+        loss = l2 + recipe.l1 * l1 + recipe.quantizer * quantizer_loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -154,5 +155,6 @@ def train_tokenizer(
 
     parts = {"model": model, "optimizer": optimizer, "ema": ema, "usage": usage}
     run_loop(run, parts, train_step, lambda: validate_tokenizer(ema.module, val_images), recipe.steps)
-    save_model(out / "model.safetensors", "tokenizer", asdict(config), ema.module.state_dict())
+    about = {"kind": "tokenizer", "config": asdict(config), "classes": train.classes}
+    save_model(out / "model.safetensors", about, ema.module.state_dict())
     return out / "model.safetensors"

@@ -1,0 +1,352 @@
+"""Models from files: those that ship, those trained here, the published ones. Nothing is ever unpickled as code.
+
+    load("fashion-var-d4")                          a model that ships in data/checkpoints
+    load("runs/mine")                               a folder written by `varlite train`
+    load("var-d16")                                 published weights, from the hub or its cache
+    load("var-d16", weights="folder or file")       published weights that lie here, as .pth or converted
+"""
+
+import pickle
+from dataclasses import asdict, replace
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from varlite.data import DATA
+from varlite.files import atomic, read_model, save_model
+from varlite.models import MODELS as KINDS
+from varlite.models import VAR, VARConfig
+from varlite.names import from_published, to_published
+from varlite.presets import MODELS, TOKENIZERS, ModelPreset, TokenizerPreset
+from varlite.scales import Scales
+from varlite.tokenizer import VQVAE, TokenizerConfig
+
+CHECKPOINTS = DATA / "checkpoints"
+
+
+def load(
+    name: str | Path,
+    weights: str | Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+) -> tuple[VAR, VQVAE]:
+    """A transformer and its tokenizer, in evaluation mode.
+
+    name: a preset, a folder written by `varlite train`, or a model file with its tokenizer beside it.
+    weights: where the files of a published model lie: a folder, or the transformer's file. None asks the hub, which
+    caches, resumes, and with HF_HUB_OFFLINE=1 does without the network.
+    revision: commit of the hub repository, to pin what is fetched.
+
+    Raises ValueError for an unknown name or a file that is not what it should be, FileNotFoundError for a missing one.
+    """
+    path = Path(name)
+    if str(name) in MODELS:
+        preset = MODELS[str(name)]
+        if preset.hub is None:
+            if weights is not None:
+                raise ValueError(f"weights: only the published models take it; to load a file, pass it instead of {name!r}")
+            path = shipped(str(name))
+        else:
+            return _load_published(str(name), preset, weights, device, dtype, revision)
+    elif not path.exists():
+        there = ", ".join(MODELS)
+        raise ValueError(f"unknown model {str(name)!r}: neither a file or folder here nor one of {there}")
+    if path.is_dir():
+        path = path / "model.safetensors"
+    about, tensors = read_model(path)
+    if about["kind"] not in KINDS:
+        raise ValueError(f"{path} is a {about['kind']}, not a transformer ({', '.join(KINDS)})")
+    model = _assemble(*KINDS[about["kind"]], about, tensors, path, device, dtype)
+    beside = path.parent / "tokenizer.safetensors"
+    tokenizer = load_tokenizer(beside if beside.exists() else about["tokenizer"], device=device, dtype=dtype)
+    return model, tokenizer
+
+
+def load_tokenizer(
+    name: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    scales: Scales | None = None,
+    revision: str | None = None,
+) -> VQVAE:
+    """A tokenizer by preset, folder or file (.safetensors of ours, or a published .pth), in evaluation mode.
+
+    `scales` is the schedule it will be used with, where that is not its own. Raises as `load` does.
+    """
+    path = Path(name)
+    if str(name) in TOKENIZERS:
+        preset = TOKENIZERS[str(name)]
+        path = shipped(str(name)) if preset.hub is None else _from_hub(preset, revision)
+    elif not path.exists():
+        raise ValueError(f"unknown tokenizer {str(name)!r}: neither a file or folder here nor one of {', '.join(TOKENIZERS)}")
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if path.suffix == ".safetensors":
+        about, tensors = read_model(path)
+        if about["kind"] != "tokenizer":
+            raise ValueError(f"{path} is a {about['kind']}, not a tokenizer")
+        tokenizer = _assemble(VQVAE, TokenizerConfig, about, tensors, path, device, dtype)
+    else:
+        tensors = read_pth(path)
+        config = tokenizer_config(tensors, path, scales or Scales.of(TokenizerConfig().scales))
+        tokenizer = _fill(VQVAE, config, tensors, path, device, dtype)
+    if scales is not None:
+        tokenizer.scales = scales
+    return tokenizer
+
+
+def about(name: str | Path) -> dict[str, Any]:
+    """What the header of a model's file says: kind, config, tokenizer, class names. Reads no weights of note."""
+    path = shipped(str(name)) if str(name) in MODELS | TOKENIZERS else Path(name)
+    return read_model(path / "model.safetensors" if path.is_dir() else path)[0]
+
+
+def shipped(name: str) -> Path:
+    """File of a model that ships. Raises FileNotFoundError that says how to make it where it is not there."""
+    path = CHECKPOINTS / name / "model.safetensors"
+    if not path.exists():
+        command = "train-tokenizer" if name in TOKENIZERS else "train"
+        raise FileNotFoundError(
+            f"{path} is not there. It is part of the repository (`git checkout data`, or set VARLITE_DATA to its data "
+            f"folder); to train it anew: varlite {command} --preset {name} --out runs/{name}, then load('runs/{name}')"
+        )
+    return path
+
+
+# Published checkpoints
+
+
+def _load_published(name: str, preset: ModelPreset, weights, device, dtype, revision) -> tuple[VAR, VQVAE]:
+    scales = Scales.of(preset.config.scales)
+    if weights is None:
+        path, beside = _from_hub(preset, revision), None
+    else:
+        path = Path(weights)
+        if path.is_dir():
+            path = _one_of(path, preset)
+        beside = path.parent
+    kind = next(k for k, (_, config) in KINDS.items() if type(preset.config) is config)
+    if path.suffix == ".safetensors":
+        header, tensors = read_model(path)
+        if header["kind"] != kind:
+            raise ValueError(f"{path} is a {header['kind']}, {name} is a {kind}")
+        _same_config(name, preset.config, KINDS[kind][1](**header["config"]), path)
+        model = _assemble(*KINDS[kind], header, tensors, path, device, dtype)
+    else:
+        tensors = read_pth(path)
+        found = transformer_config(tensors, path, heads=preset.config.heads)
+        _same_config(name, preset.config, found, path)
+        model = _fill(KINDS[kind][0], preset.config, tensors, path, device, dtype)
+    source: str | Path = preset.tokenizer
+    if beside is not None and any((beside / f).exists() for f in _file_names(TOKENIZERS[preset.tokenizer])):
+        source = _one_of(beside, TOKENIZERS[preset.tokenizer])
+    return model, load_tokenizer(source, device=device, dtype=dtype, scales=scales, revision=revision)
+
+
+def _file_names(preset: ModelPreset | TokenizerPreset) -> list[str]:
+    assert preset.hub is not None
+    return [preset.hub[1], str(Path(preset.hub[1]).with_suffix(".safetensors"))]
+
+
+def _one_of(folder: Path, preset: ModelPreset | TokenizerPreset) -> Path:
+    for file in reversed(_file_names(preset)):  # a converted file is the quicker one to open
+        if (folder / file).exists():
+            return folder / file
+    raise FileNotFoundError(f"weights: {folder} holds neither {' nor '.join(_file_names(preset))}")
+
+
+def _from_hub(preset: ModelPreset | TokenizerPreset, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    assert preset.hub is not None
+    repository, file = preset.hub
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision))
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise FileNotFoundError(
+            f"{file} could not be fetched from https://huggingface.co/{repository} and is not in the local cache "
+            f"({type(error).__name__}). With the file at hand: load(name, weights='folder that holds it')."
+        ) from None
+
+
+def read_pth(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a published .pth file, memory-mapped; only tensors are unpickled, never code.
+
+    Raises FileNotFoundError, or ValueError for a file that is no such checkpoint.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    with open(path, "rb") as file:
+        head = file.read(512).lstrip().lower()
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise ValueError(f"{path} is a web page, not a checkpoint: the download went to a page about the file")
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a git-lfs pointer, not the checkpoint itself: run `git lfs pull` in its repository")
+    if not head.startswith(b"pk\x03\x04"):
+        raise ValueError(f"{path} is not a checkpoint written by torch.save (it is not a zip archive), or it is damaged")
+    try:
+        tensors = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(f"{path} holds Python objects other than tensors, which are never executed: refused") from None
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is truncated or damaged ({str(error).splitlines()[0]})") from None
+    if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
+        keys = list(tensors)[:6] if isinstance(tensors, dict) else type(tensors).__name__
+        raise ValueError(f"{path} is not a plain state dict of tensors (it holds {keys})")
+    return tensors
+
+
+def transformer_config(tensors: dict[str, torch.Tensor], source: Path | str, heads: int | None = None) -> VARConfig:
+    """Configuration of a published transformer, read off the names and shapes of its state dict.
+
+    The number of heads shows only where attention is normalised; elsewhere it must be given.
+    """
+    missing = {"class_emb.weight", "word_embed.weight", "lvl_1L", "head.weight", "blocks.0.ffn.fc1.weight"} - set(tensors)
+    if missing:
+        raise ValueError(
+            f"{source} is not a VAR transformer: it has no {', '.join(sorted(missing))}; it has {', '.join(list(tensors)[:4])}, ..."
+        )
+    lengths = torch.bincount(tensors["lvl_1L"].flatten()).tolist()
+    classes_and_null, width = tensors["class_emb.weight"].shape
+    temperature = tensors.get("blocks.0.attn.scale_mul_1H11")
+    if temperature is not None:
+        heads = temperature.numel()
+    if heads is None:
+        raise ValueError(f"{source}: without attention normalisation the file does not say how many heads; pass heads")
+    kind = "mvar" if "blocks.0.mamba.A_log" in tensors else "var"
+    return KINDS[kind][1](
+        depth=1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks.")),
+        width=width,
+        heads=heads,
+        classes=classes_and_null - 1,
+        vocab=tensors["head.weight"].shape[0],
+        z=tensors["word_embed.weight"].shape[1],
+        scales=[isqrt(n) for n in lengths],
+        shared_adaln="shared_ada_lin.1.weight" in tensors,
+        attn_norm=temperature is not None,
+        ffn_ratio=tensors["blocks.0.ffn.fc1.weight"].shape[0] / width,
+    )
+
+
+def tokenizer_config(
+    tensors: dict[str, torch.Tensor], source: Path | str, scales: Scales, phi_ratio: float = 0.5, znorm: bool = False
+) -> TokenizerConfig:
+    """Configuration of a published tokenizer, read off its state dict.
+
+    The sides of the scales, phi's ratio and the kind of lookup leave no trace in the file and are arguments.
+    """
+    missing = {"encoder.conv_in.weight", "quantize.embedding.weight", "quant_conv.weight"} - set(tensors)
+    if missing:
+        raise ValueError(
+            f"{source} is not a VAR tokenizer: it has no {', '.join(sorted(missing))}; it has {', '.join(list(tensors)[:4])}, ..."
+        )
+    ch, channels = tensors["encoder.conv_in.weight"].shape[:2]
+    V, z = tensors["quantize.embedding.weight"].shape
+
+    def blocks(net: str) -> list[list[int]]:
+        """Output channels of each residual block, level by level."""
+        levels: dict[int, list[int]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(f"{net}.") and ".block." in name and name.endswith("conv1.weight"):
+                levels.setdefault(int(name.split(".")[2]), []).append(tensor.shape[0])
+        return [levels.get(i, []) for i in range(1 + max(levels))]
+
+    encoder, decoder = blocks("encoder.down"), blocks("decoder.up")
+    phis = [name for name in tensors if name.startswith("quantize.quant_resi.") and name.endswith(".weight")]
+    shared = 1 if any(".qresi." in name for name in phis) else len(phis) if any(".qresi_ls." in name for name in phis) else 0
+    rows = tensors["quantize.ema_vocab_hit_SV"].shape[0] if "quantize.ema_vocab_hit_SV" in tensors else scales.K
+    if rows != scales.K:
+        raise ValueError(f"{source} was trained on {rows} scales; pass scales with as many sides (got {scales.sides})")
+    return TokenizerConfig(
+        channels=channels,
+        vocab=V,
+        z=z,
+        ch=ch,
+        multipliers=tuple((level or [ch])[-1] // ch for level in encoder),
+        encoder_blocks=tuple(len(level) for level in encoder),
+        decoder_blocks=tuple(len(level) for level in decoder),
+        scales=scales.sides,
+        phi_shared=shared,
+        phi_ratio=phi_ratio,
+        znorm=znorm,
+    )
+
+
+def convert(source: Path, out: Path, dtype: torch.dtype | None = None, scales: list | None = None, heads: int | None = None) -> None:
+    """Rewrite a checkpoint: a published .pth as our .safetensors, or ours as a published .pth, by the suffix of `out`.
+
+    `dtype` None keeps that of the file. `scales` is asked of tokenizers that were not trained on the 256-pixel schedule,
+    `heads` of transformers without attention normalisation.
+    """
+    if out.suffix not in (".safetensors", ".pth"):
+        raise ValueError(f"OUT must end in .safetensors (varlite) or .pth (published names), got {out}")
+    if source.suffix == ".safetensors":
+        header, tensors = read_model(source)
+        cls, config_cls = KINDS[header["kind"]] if header["kind"] in KINDS else (VQVAE, TokenizerConfig)
+        config = config_cls(**header["config"])
+        model = _adopt(cls, config, tensors, source)
+    else:
+        tensors = read_pth(source)
+        if "quantize.embedding.weight" in tensors:
+            config = tokenizer_config(tensors, source, Scales.of(scales or TokenizerConfig().scales))
+            cls, header = VQVAE, {"kind": "tokenizer", "config": asdict(config)}
+        else:
+            config = transformer_config(tensors, source, heads)
+            kind = "mvar" if "blocks.0.mamba.A_log" in tensors else "var"
+            cls, header = KINDS[kind][0], {"kind": kind, "config": asdict(config), "tokenizer": "imagenet-vq"}
+        model = _adopt(cls, config, from_published(_on_meta(cls, config), tensors, source), source)
+    if dtype is not None:
+        model = model.to(dtype)
+    if out.suffix == ".safetensors":
+        save_model(out, header, model.state_dict())
+    else:
+        with atomic(out) as temporary:
+            torch.save(to_published(model), temporary)
+
+
+def _same_config(name: str, expected: Any, found: Any, path: Path) -> None:
+    """Raises ValueError unless a file's configuration is the preset's. What only training uses is not in the file."""
+    training = {"drop_path": 0.0, "class_dropout": 0.0, "gamma_init": 0.0}
+    a, b = asdict(replace(expected, **training)), asdict(replace(found, **training))
+    differences = [f"{key} {b[key]}, not {a[key]}" for key in a if a[key] != b[key]]
+    if differences:
+        raise ValueError(f"{path} is not {name}: it has {'; '.join(differences)}")
+
+
+# Putting weights into models
+
+
+def _on_meta(cls, config):
+    """A model without memory behind its weights, so that nothing is paid for initial values nobody will see."""
+    with torch.device("meta"):
+        return cls(config)
+
+
+def _adopt(cls, config, tensors: dict[str, torch.Tensor], path: Path):
+    """A model that uses the given tensors themselves as its weights. Raises ValueError that names what does not fit."""
+    model = _on_meta(cls, config)
+    expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    wrong = [name for name in sorted(expected.keys() | tensors.keys()) if tuple(tensors.get(name, torch.empty(0)).shape) != expected.get(name)]
+    if wrong:
+        raise ValueError(f"{path} does not hold the model that its header describes: {', '.join(wrong[:6])} missing, extra or mis-shaped")
+    model.load_state_dict(tensors, assign=True)
+    return model.eval()
+
+
+def _assemble(cls, config_cls, header: dict[str, Any], tensors, path, device, dtype):
+    return _adopt(cls, config_cls(**header["config"]), _cast(tensors, dtype), path).to(device)
+
+
+def _fill(cls, config, tensors: dict[str, torch.Tensor], path, device, dtype):
+    """A model from a published state dict."""
+    return _adopt(cls, config, _cast(from_published(_on_meta(cls, config), tensors, path), dtype), path).to(device)
+
+
+def _cast(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
