@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from varlite import editing, names
-from varlite.models.var import VAR, VARConfig
+from varlite.models import MODELS, VAR
 from varlite.sampling import Step, generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
@@ -37,12 +37,15 @@ EDITS = {  # name: (class or None for the null class, box, keep the inside of th
 KEPT = ("ema_vocab_hit_SV", "lvl_1L", "attn_bias", "zero_k_bias", "patch_nums")
 
 
-def recipe_weights(shapes: dict[str, list[int]], seed: int, constants: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def recipe_weights(
+    shapes: dict[str, list[int]], seed: int, constants: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """The weights that a seed stands for, under published names; constants are kept as they are."""
-    return {
-        name: constants[name] if any(word in name for word in KEPT) else recipe_tensor(name, shapes[name], seed * 100003 + i)
-        for i, name in enumerate(sorted(shapes))
-    }
+    weights = {}
+    for i, name in enumerate(sorted(shapes)):
+        kept = any(word in name for word in KEPT)
+        weights[name] = constants[name] if kept else recipe_tensor(name, shapes[name], seed * 100003 + i)
+    return weights
 
 
 def recipe_tensor(name: str, shape: list[int], seed: int) -> torch.Tensor:
@@ -68,23 +71,33 @@ def recipe_tensor(name: str, shape: list[int], seed: int) -> torch.Tensor:
     return torch.from_numpy(np.asarray(value, np.float32))
 
 
+def model_kind(case: dict) -> str:
+    """Which model the case is about: a name in the registry of models."""
+    kinds = [kind for kind in MODELS if kind in case["keys"]]
+    if len(kinds) != 1 or "vqvae" not in case["keys"]:
+        raise ValueError(f"keys must hold 'vqvae' and one of {', '.join(MODELS)}, got {list(case['keys'])}")
+    return kinds[0]
+
+
 def build(case: dict) -> tuple[VAR, VQVAE]:
     """The models of a case, with its weights."""
     c, keys = case["config"], case["keys"]
+    kind = model_kind(case)
+    Model, Config = MODELS[kind]
     tokenizer = VQVAE(
         TokenizerConfig(
             vocab=c["vocab_size"], z=c["z_channels"], ch=c["ch"], scales=c["patch_nums"], znorm=c["using_znorm"],
             phi_shared=c["share_quant_resi"], phi_ratio=c.get("quant_resi", 0.5),
         )
     )  # fmt: skip
-    model = VAR(
-        VARConfig(
-            depth=c["depth"], width=c["embed_dim"], heads=c["num_heads"], classes=c["num_classes"], vocab=c["vocab_size"],
-            z=c["z_channels"], scales=c["patch_nums"], shared_adaln=c["shared_aln"], attn_norm=c["attn_l2_norm"],
-            ffn_ratio=c.get("mlp_ratio", 4.0),
+    model = Model(
+        Config(
+            depth=c["depth"], width=c["embed_dim"], heads=c["num_heads"], classes=c["num_classes"],
+            vocab=c["vocab_size"], z=c["z_channels"], scales=c["patch_nums"], shared_adaln=c["shared_aln"],
+            attn_norm=c["attn_l2_norm"], ffn_ratio=c.get("mlp_ratio", 4.0),
         )
     )  # fmt: skip
-    for module, key, seed in ((tokenizer, "vqvae", c["seed"]), (model, "var", c["seed"] + 1)):
+    for module, key, seed in ((tokenizer, "vqvae", c["seed"]), (model, kind, c["seed"] + 1)):
         weights = recipe_weights(keys[key], seed, names.constants(module))
         module.load_state_dict(names.from_published(module, weights, f"{key} of the case"))
     return model.eval(), tokenizer.eval()
@@ -96,7 +109,9 @@ def compute(case: dict, reference: dict[str, torch.Tensor]) -> Iterator[tuple[st
     c, seeds = case["config"], case["seeds"]
     scales = Scales.of(c["patch_nums"])
 
-    def drawn(name: str, seed: int, settings: dict, sample_labels=None, hook=None) -> Iterator[tuple[str, torch.Tensor]]:
+    def drawn(
+        name: str, seed: int, settings: dict, sample_labels=None, hook=None
+    ) -> Iterator[tuple[str, torch.Tensor]]:
         """Tokens as they were drawn, before a hook replaces any, and the image."""
         tokens: list[torch.Tensor] = []
 
@@ -142,8 +157,6 @@ def check(json_path: Path) -> bool:
     """Print a line for each tensor of a case; True if all lie within their tolerance."""
     case, reference = json.loads(json_path.read_text()), load_file(json_path.with_suffix(".safetensors"))
     print(f"{json_path.stem}: {case['config']}")
-    if "var" not in case["keys"]:
-        raise ValueError(f"{json_path}: keys must hold 'vqvae' and 'var', got {list(case['keys'])}")
     good, computed = True, {}
     with torch.inference_mode():
         for name, value in compute(case, reference):

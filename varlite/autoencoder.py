@@ -1,7 +1,9 @@
 """The convolutional encoder and decoder of VQGAN (arXiv 2012.09841, table 7), at any size.
 
-    img_B3HW --Encoder--> f_BZhw          f_hat_BZhw --Decoder--> img_B3HW
+img_B3HW --Encoder--> f_BZhw          f_hat_BZhw --Decoder--> img_B3HW
 """
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -73,7 +75,7 @@ class Level(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, blocks: int, attention: bool, resample: type | None):
         super().__init__()
         widths = [channels_in] + [channels_out] * blocks
-        self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(widths))
         self.attentions = nn.ModuleList(SpatialAttention(channels_out) for _ in range(blocks if attention else 0))
         # A level without blocks (the small preset's full resolution) keeps the channels it was given.
         self.channels = widths[-1]

@@ -62,20 +62,21 @@ class FashionMNIST:
     Raises FileNotFoundError for a missing file and ValueError for a changed one.
     """
 
-    classes = FASHION_CLASSES
+    classes: tuple[str, ...] = FASHION_CLASSES
 
     def __init__(self, split: str, root: Path | None = None):
         self.split, self.root = split, root or DATA / "fashion-mnist"
         missing = [name for name in FASHION_FILES[split] if not (self.root / name).is_file()]
         if missing:
             raise FileNotFoundError(
-                f"Fashion-MNIST: {self.root / missing[0]} is missing. It is part of the repository: `git checkout data`, "
-                "or point the environment variable VARLITE_DATA at its data folder."
+                f"Fashion-MNIST: {self.root / missing[0]} is missing. It is part of the repository: "
+                "`git checkout data`, or point the environment variable VARLITE_DATA at its data folder."
             )
 
     def _read(self, name: str) -> torch.Tensor:
         path = self.root / name
-        expected = dict(reversed(line.split()) for line in (self.root / "SHA256SUMS").read_text().splitlines())
+        lines = (self.root / "SHA256SUMS").read_text().splitlines()
+        expected = {name: digest for digest, name in (line.split() for line in lines)}
         if (found := sha256(path)) != expected[name]:
             raise ValueError(f"Fashion-MNIST: {path} is damaged: its SHA-256 is {found}, expected {expected[name]}")
         raw = gzip.decompress(path.read_bytes())
@@ -104,7 +105,7 @@ class ImageFolder:
     """One's own images, a sub-folder for each class (the layout of ImageNet).
 
     With sub-folders `train` and `val` or `test` those are the splits; otherwise every tenth image is the test split.
-    Images are converted to `channels`, resized to 1.125 times `size` (shorter side) and centre-cropped, as in the paper.
+    Images are converted to `channels`, resized to 1.125 times `size` and centre-cropped, as in the paper.
     Raises FileNotFoundError if the folder does not exist, ValueError if it holds no classes or no images.
     """
 
@@ -113,7 +114,9 @@ class ImageFolder:
 
         root = Path(root)
         if not root.is_dir():
-            raise FileNotFoundError(f"data: {root} is neither the name of a dataset ({', '.join(DATASETS)}) nor a folder")
+            raise FileNotFoundError(
+                f"data: {root} is neither the name of a dataset ({', '.join(DATASETS)}) nor a folder"
+            )
         named = {"train": ["train"], "test": ["val", "test"]}[split]
         split_root = next((root / name for name in named if (root / name).is_dir()), None)
         try:
@@ -143,10 +146,11 @@ class ImageFolder:
         from PIL import Image, ImageOps
 
         h, w = self.size
-        with Image.open(self.paths[i]) as image:
-            image = image.convert(self.mode)
-            # 1.125 x the target, shorter side first, then the middle: both in one resampling.
-            image = ImageOps.fit(image, (round(w * 1.125), round(h * 1.125)), Image.Resampling.LANCZOS)
+        with Image.open(self.paths[i]) as file:
+            # 1.125 times the target, then the middle; `fit` keeps the proportions.
+            image = ImageOps.fit(
+                file.convert(self.mode), (round(w * 1.125), round(h * 1.125)), Image.Resampling.LANCZOS
+            )
         top, left = (image.height - h) // 2, (image.width - w) // 2
         image = image.crop((left, top, left + w, top + h))
         return torch.from_numpy(np.array(image)).reshape(h, w, -1).permute(2, 0, 1)
@@ -167,7 +171,9 @@ def open_dataset(name: str, split: str, size: tuple[int, int], channels: int) ->
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     if name == "fashion":
         if (size, channels) != ((28, 28), 1):
-            raise ValueError(f"data: fashion has 1 x 28 x 28 images, the model wants {channels} x {size[0]} x {size[1]}")
+            raise ValueError(
+                f"data: fashion has 1 x 28 x 28 images, the model wants {channels} x {size[0]} x {size[1]}"
+            )
         return FashionMNIST(split)
     return ImageFolder(name, split, size, channels)
 
@@ -192,6 +198,7 @@ class TokenCache:
     """Token maps of a whole dataset on disk: `tokens.npy` (N, L) uint16, memory-mapped, `labels.npy`, `meta.json`."""
 
     def __init__(self, folder: Path):
+        self.folder = folder
         self.meta = json.loads((folder / "meta.json").read_text())
         self.tokens = np.load(folder / "tokens.npy", mmap_mode="r")
         self.labels = torch.from_numpy(np.load(folder / "labels.npy"))

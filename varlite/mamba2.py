@@ -2,8 +2,9 @@
 
 A head with state h (E, S) reads its input x (E,) at each token, and writes y (E,):
 
-    h <- exp(dt A) h + dt x b^T        y = h c        dt > 0 and the vectors b, c (S,) depend on the token, A < 0 does not
+    h <- exp(dt A) h + dt x b^T        y = h c
 
+where dt > 0 and the vectors b, c (S,) depend on the token and A < 0 does not: the input decides what is forgotten.
 Besides the legend of varlite/scales.py: T tokens of a chunk, and U the same tokens where they are looked at from T.
 """
 
@@ -56,8 +57,8 @@ class Mamba2(nn.Module):
         x, b_BlS, c_BlS = self._convolve(xbc, state).split((z.shape[-1], S, S), -1)
         x_BlNE = x.unflatten(-1, (self.heads, E))
         y_BlNE, state.ssm = scan(x_BlNE, F.softplus(dt_BlN + self.dt_bias), -self.A_log.exp(), b_BlS, c_BlS, state.ssm)
-        y = (y_BlNE + self.D[:, None] * x_BlNE).flatten(-2).to(z.dtype)
-        return self.out_proj(self.norm(y * F.silu(z)))
+        y = (y_BlNE + self.D[:, None] * x_BlNE).flatten(-2)
+        return self.out_proj(self.norm((y * F.silu(z)).to(self.norm.weight.dtype)))
 
     def _convolve(self, x_BlX: torch.Tensor, state: Mamba2State) -> torch.Tensor:
         """Depthwise convolution over the newest TAPS tokens, then SiLU; before the first token lie zeros."""
@@ -105,7 +106,7 @@ def segment_sums(rate_BNT: torch.Tensor) -> torch.Tensor:
     """(B, N, T, U): what `rate` sums to over the tokens after U up to T; -inf where T comes before U."""
     T = rate_BNT.shape[-1]
     earlier_TU = torch.ones(T, T, dtype=torch.bool, device=rate_BNT.device).tril()
-    # Not a difference of two cumulative sums: these are large where their difference is small, and float32 would lose it.
+    # Not a difference of two cumulative sums: float32 would lose it where they are large and their difference is small.
     steps_BNTU = rate_BNT[..., None].expand(*rate_BNT.shape, T).masked_fill(~earlier_TU.tril(-1), 0)
     return steps_BNTU.cumsum(-2).masked_fill(~earlier_TU, -torch.inf)
 

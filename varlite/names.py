@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from varlite.models.mvar import MVAR
 from varlite.models.var import VAR
 from varlite.tokenizer import VQVAE
 
@@ -32,6 +33,7 @@ TRANSFORMER_RULES: list[Rule] = [
     (r"blocks\.(\d+)\.attn\.qkv\.weight", r"blocks.\1.attn.mat_qkv.weight", same),
     (r"blocks\.(\d+)\.attn\.(q_bias|v_bias|proj\.weight|proj\.bias)", r"blocks.\1.attn.\2", same),
     (r"blocks\.(\d+)\.attn\.log_scale", r"blocks.\1.attn.scale_mul_1H11", lambda s: (1, *s, 1, 1)),
+    (r"blocks\.(\d+)\.mamba\.(.+)", r"blocks.\1.mamba.\2", same),
     (r"blocks\.(\d+)\.ffn\.(fc1|fc2)\.(weight|bias)", r"blocks.\1.ffn.\2.\3", same),
     (r"blocks\.(\d+)\.ada_ln\.linear\.(weight|bias)", r"blocks.\1.ada_lin.1.\2", same),
     (r"blocks\.(\d+)\.ada_ln\.offset_nC", r"blocks.\1.ada_gss", lambda s: (1, 1, *s)),
@@ -92,11 +94,15 @@ def constants(model: VAR | VQVAE) -> dict[str, torch.Tensor]:
     """{published name: value} of the published tensors that are not weights."""
     if isinstance(model, VQVAE):
         return {"quantize.ema_vocab_hit_SV": torch.zeros(model.scales.K, model.config.vocab)}
-    mask_LL = model.scales.block_causal_mask()
+    mask_LL, mvar = model.scales.block_causal_mask(), isinstance(model, MVAR)
+    if mvar:
+        mask_LL = mask_LL & mask_LL.T  # block-diagonal: its own scale only
     bias = torch.zeros(1, 1, *mask_LL.shape).masked_fill(~mask_LL, -torch.inf)
     values = {"lvl_1L": model.scales.levels()[None], "attn_bias_for_masking": bias}
     for i in range(model.config.depth):
         values[f"blocks.{i}.attn.zero_k_bias"] = torch.zeros(model.config.width)
+        if mvar:
+            values[f"blocks.{i}.attn.patch_nums"] = torch.tensor(model.scales.lengths, dtype=torch.int32)
     return values
 
 

@@ -59,8 +59,8 @@ TOKENIZERS: dict[str, TokenizerPreset] = {
     # 28 x 28 -> 7 x 7, straight to stride 2: full resolution has one convolution each way and no residual block.
     "fashion-vq": TokenizerPreset(
         TokenizerConfig(
-            channels=1, vocab=512, z=16, ch=32, multipliers=(1, 2, 4), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 2, 1),
-            scales=FASHION_SCALES,
+            channels=1, vocab=512, z=16, scales=FASHION_SCALES,
+            ch=32, multipliers=(1, 2, 4), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 2, 1),
         ),
         TokenizerRecipe(steps=4500, batch=64, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
     ),
@@ -72,8 +72,7 @@ TOKENIZERS: dict[str, TokenizerPreset] = {
 def fashion(depth: int, recipe: TransformerRecipe) -> ModelPreset:
     """A small model: width 32 * depth, heads of 32, on the tokens of fashion-vq."""
     config = VARConfig(
-        depth=depth, width=32 * depth, classes=10, vocab=512, z=16, scales=FASHION_SCALES, drop_path=0.1 * depth / 24,
-        gamma_init=0.1,
+        depth=depth, width=32 * depth, classes=10, vocab=512, z=16, scales=FASHION_SCALES, gamma_init=0.1
     )  # fmt: skip
     return ModelPreset(config, "fashion-vq", recipe)
 

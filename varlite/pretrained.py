@@ -1,9 +1,9 @@
 """Models from files: those that ship, those trained here, the published ones. Nothing is ever unpickled as code.
 
-    load("fashion-var-d4")                          a model that ships in data/checkpoints
-    load("runs/mine")                               a folder written by `varlite train`
-    load("var-d16")                                 published weights, from the hub or its cache
-    load("var-d16", weights="folder or file")       published weights that lie here, as .pth or converted
+load("fashion-var-d4")                          a model that ships in data/checkpoints
+load("runs/mine")                               a folder written by `varlite train`
+load("var-d16")                                 published weights, from the hub or its cache
+load("var-d16", weights="folder or file")       published weights that lie here, as .pth or converted
 """
 
 import pickle
@@ -48,7 +48,9 @@ def load(
         preset = MODELS[str(name)]
         if preset.hub is None:
             if weights is not None:
-                raise ValueError(f"weights: only the published models take it; to load a file, pass it instead of {name!r}")
+                raise ValueError(
+                    f"weights: only the published models take it; to load a file, pass it instead of {name!r}"
+                )
             path = shipped(str(name))
         else:
             return _load_published(str(name), preset, weights, device, dtype, revision)
@@ -83,7 +85,9 @@ def load_tokenizer(
         preset = TOKENIZERS[str(name)]
         path = shipped(str(name)) if preset.hub is None else _from_hub(preset, revision)
     elif not path.exists():
-        raise ValueError(f"unknown tokenizer {str(name)!r}: neither a file or folder here nor one of {', '.join(TOKENIZERS)}")
+        raise ValueError(
+            f"unknown tokenizer {str(name)!r}: neither a file or folder here nor one of {', '.join(TOKENIZERS)}"
+        )
     if path.is_dir():
         path = path / "model.safetensors"
     if path.suffix == ".safetensors":
@@ -100,10 +104,17 @@ def load_tokenizer(
     return tokenizer
 
 
-def about(name: str | Path) -> dict[str, Any]:
-    """What the header of a model's file says: kind, config, tokenizer, class names. Reads no weights of note."""
-    path = shipped(str(name)) if str(name) in MODELS | TOKENIZERS else Path(name)
-    return read_model(path / "model.safetensors" if path.is_dir() else path)[0]
+def weights_file(name: str | Path, weights: str | Path | None = None) -> Path:
+    """The file that holds a model's weights: what `load` with the same arguments opens."""
+    if str(name) in MODELS | TOKENIZERS:
+        preset = (MODELS | TOKENIZERS)[str(name)]
+        if preset.hub is None:
+            return shipped(str(name))
+        if weights is None:
+            return _from_hub(preset, None)
+        return _one_of(Path(weights), preset) if Path(weights).is_dir() else Path(weights)
+    path = Path(name)
+    return path / "model.safetensors" if path.is_dir() else path
 
 
 def shipped(name: str) -> Path:
@@ -187,9 +198,13 @@ def read_pth(path: Path) -> dict[str, torch.Tensor]:
     if head.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise ValueError(f"{path} is a web page, not a checkpoint: the download went to a page about the file")
     if head.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{path} is a git-lfs pointer, not the checkpoint itself: run `git lfs pull` in its repository")
+        raise ValueError(
+            f"{path} is a git-lfs pointer, not the checkpoint itself: run `git lfs pull` in its repository"
+        )
     if not head.startswith(b"pk\x03\x04"):
-        raise ValueError(f"{path} is not a checkpoint written by torch.save (it is not a zip archive), or it is damaged")
+        raise ValueError(
+            f"{path} is not a checkpoint written by torch.save (it is not a zip archive), or it is damaged"
+        )
     try:
         tensors = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError:
@@ -207,10 +222,13 @@ def transformer_config(tensors: dict[str, torch.Tensor], source: Path | str, hea
 
     The number of heads shows only where attention is normalised; elsewhere it must be given.
     """
-    missing = {"class_emb.weight", "word_embed.weight", "lvl_1L", "head.weight", "blocks.0.ffn.fc1.weight"} - set(tensors)
+    missing = {"class_emb.weight", "word_embed.weight", "lvl_1L", "head.weight", "blocks.0.ffn.fc1.weight"} - set(
+        tensors
+    )
     if missing:
         raise ValueError(
-            f"{source} is not a VAR transformer: it has no {', '.join(sorted(missing))}; it has {', '.join(list(tensors)[:4])}, ..."
+            f"{source} is not a VAR transformer: it has no {', '.join(sorted(missing))}; "
+            f"it has {', '.join(list(tensors)[:4])}, ..."
         )
     lengths = torch.bincount(tensors["lvl_1L"].flatten()).tolist()
     classes_and_null, width = tensors["class_emb.weight"].shape
@@ -244,7 +262,8 @@ def tokenizer_config(
     missing = {"encoder.conv_in.weight", "quantize.embedding.weight", "quant_conv.weight"} - set(tensors)
     if missing:
         raise ValueError(
-            f"{source} is not a VAR tokenizer: it has no {', '.join(sorted(missing))}; it has {', '.join(list(tensors)[:4])}, ..."
+            f"{source} is not a VAR tokenizer: it has no {', '.join(sorted(missing))}; "
+            f"it has {', '.join(list(tensors)[:4])}, ..."
         )
     ch, channels = tensors["encoder.conv_in.weight"].shape[:2]
     V, z = tensors["quantize.embedding.weight"].shape
@@ -259,7 +278,9 @@ def tokenizer_config(
 
     encoder, decoder = blocks("encoder.down"), blocks("decoder.up")
     phis = [name for name in tensors if name.startswith("quantize.quant_resi.") and name.endswith(".weight")]
-    shared = 1 if any(".qresi." in name for name in phis) else len(phis) if any(".qresi_ls." in name for name in phis) else 0
+    shared = (
+        1 if any(".qresi." in name for name in phis) else len(phis) if any(".qresi_ls." in name for name in phis) else 0
+    )
     rows = tensors["quantize.ema_vocab_hit_SV"].shape[0] if "quantize.ema_vocab_hit_SV" in tensors else scales.K
     if rows != scales.K:
         raise ValueError(f"{source} was trained on {rows} scales; pass scales with as many sides (got {scales.sides})")
@@ -278,17 +299,19 @@ def tokenizer_config(
     )
 
 
-def convert(source: Path, out: Path, dtype: torch.dtype | None = None, scales: list | None = None, heads: int | None = None) -> None:
+def convert(
+    source: Path, out: Path, dtype: torch.dtype | None = None, scales: list | None = None, heads: int | None = None
+) -> None:
     """Rewrite a checkpoint: a published .pth as our .safetensors, or ours as a published .pth, by the suffix of `out`.
 
-    `dtype` None keeps that of the file. `scales` is asked of tokenizers that were not trained on the 256-pixel schedule,
-    `heads` of transformers without attention normalisation.
+    `dtype` None keeps the file's. `scales` is asked of tokenizers not trained on the 256-pixel schedule, `heads` of
+    transformers without attention normalisation.
     """
     if out.suffix not in (".safetensors", ".pth"):
         raise ValueError(f"OUT must end in .safetensors (varlite) or .pth (published names), got {out}")
     if source.suffix == ".safetensors":
         header, tensors = read_model(source)
-        cls, config_cls = KINDS[header["kind"]] if header["kind"] in KINDS else (VQVAE, TokenizerConfig)
+        cls, config_cls = (KINDS | {"tokenizer": (VQVAE, TokenizerConfig)})[header["kind"]]
         config = config_cls(**header["config"])
         model = _adopt(cls, config, tensors, source)
     else:
@@ -332,9 +355,15 @@ def _adopt(cls, config, tensors: dict[str, torch.Tensor], path: Path):
     """A model that uses the given tensors themselves as its weights. Raises ValueError that names what does not fit."""
     model = _on_meta(cls, config)
     expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    wrong = [name for name in sorted(expected.keys() | tensors.keys()) if tuple(tensors.get(name, torch.empty(0)).shape) != expected.get(name)]
+    wrong = [
+        name
+        for name in sorted(expected.keys() | tensors.keys())
+        if tuple(tensors.get(name, torch.empty(0)).shape) != expected.get(name)
+    ]
     if wrong:
-        raise ValueError(f"{path} does not hold the model that its header describes: {', '.join(wrong[:6])} missing, extra or mis-shaped")
+        raise ValueError(
+            f"{path} does not hold the model of its header: missing, extra or mis-shaped {', '.join(wrong[:6])}"
+        )
     model.load_state_dict(tensors, assign=True)
     return model.eval()
 

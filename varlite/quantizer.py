@@ -1,6 +1,6 @@
 """Residual quantization over scales with one shared codebook (VAR, arXiv 2404.02905, algorithms 1 and 2).
 
-    rest = f - f_hat --area--> p_k x p_k --nearest code--> idx_Bl --codebook--> h --bicubic--> h w --phi_k--> + f_hat
+rest = f - f_hat --area--> p_k x p_k --nearest code--> idx_Bl --codebook--> h --bicubic--> h w --phi_k--> + f_hat
 """
 
 import numpy as np
@@ -41,7 +41,9 @@ class MultiScaleQuantizer(nn.Module):
     `phi_shared`: how many phi's the scales share, 0 for one each. `znorm`: look codes up by cosine instead of by L2.
     """
 
-    def __init__(self, V: int, Z: int, scales: Scales, phi_shared: int = 4, phi_ratio: float = 0.5, znorm: bool = False):
+    def __init__(
+        self, V: int, Z: int, scales: Scales, phi_shared: int = 4, phi_ratio: float = 0.5, znorm: bool = False
+    ):
         super().__init__()
         self.codebook = nn.Embedding(V, Z)
         self.phis = nn.ModuleList(Phi(Z, phi_ratio) for _ in range(phi_shared or scales.K))

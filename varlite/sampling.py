@@ -1,9 +1,12 @@
 """Sampling: the coarse-to-fine loop (VAR, arXiv 2404.02905, algorithm 2), guidance and filters as plain functions."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from varlite.models.var import VAR
 from varlite.scales import Scales
@@ -53,7 +56,7 @@ def keep_top(logits_BlV: torch.Tensor, top_k: int = 0, top_p: float = 0.0) -> to
 
 
 def draw(logits_BlV: torch.Tensor, generator: Generators = None) -> torch.Tensor:
-    """One code per token, idx_Bl. With a list of generators, one for each image, an image's draws depend on it alone."""
+    """One code per token, idx_Bl. With a list of generators, one an image, an image's draws depend on its own alone."""
     if isinstance(generator, Sequence):
         return torch.cat([draw(row[None], g) for row, g in zip(logits_BlV, generator, strict=True)])
     p_XV = logits_BlV.softmax(-1).flatten(0, 1)
@@ -113,7 +116,8 @@ def generate(
     for k in range(scales.K):
         progress = k / (scales.K - 1)
         x_2BlZ = None if x_BlZ is None else x_BlZ.repeat(2, 1, 1)
-        logits_BlV = guide(*model.step(x_2BlZ, label_2B, k, cache, scales).chunk(2), cfg * progress)
+        cond_BlV, null_BlV = model.step(x_2BlZ, label_2B, k, cache, scales).chunk(2)
+        logits_BlV = guide(cond_BlV, null_BlV, cfg * progress)
         logits_BlV = keep_top(logits_BlV, top_k, top_p)
         idx_Bl = draw(logits_BlV, generator)
         if smooth:
@@ -147,3 +151,29 @@ def check_settings(cfg: float, top_k: int, top_p: float, V: int) -> None:
         raise ValueError(f"top_k must be an integer from 0 (off) to the codebook size {V}, got {top_k}")
     if not 0 <= top_p <= 1:
         raise ValueError(f"top_p must lie in 0 (off) .. 1, got {top_p}")
+
+
+def image_generator(seed: int, label: int, index: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Random numbers of one image, from its seed, class and number alone."""
+    return torch.Generator(device).manual_seed(((seed * 1_000_003 + label) * 1_000_003 + index) % 2**63)
+
+
+def generate_many(
+    model: VAR, tokenizer: VQVAE, labels: Sequence[int], seed: int, batch: int = 64, **settings: Any
+) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    """Sample any number of images in batches: yields (images in [0, 1], their labels), with a progress bar.
+
+    Every image has a generator of its own, from the seed, its class and its number within the class. The batch size
+    therefore does not change which image comes out, but for float rounding of matrix products of another size.
+    `settings` are those of `generate`.
+    """
+    seen: Counter[int] = Counter()
+    with tqdm(total=len(labels), unit="image", desc="sampling", mininterval=0.5, delay=3) as bar:
+        for start in range(0, len(labels), batch):
+            some = list(labels[start : start + batch])
+            generators = []
+            for label in some:
+                generators.append(image_generator(seed, label, seen[label], model.pos_LC.device))
+                seen[label] += 1
+            yield generate(model, tokenizer, some, generator=generators, **settings), some
+            bar.update(len(some))

@@ -11,6 +11,7 @@ so `x_BLC` is a batch of sequences over all scales, `idx_Bl` the tokens of one s
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -38,7 +39,7 @@ class Scales:
         for pair in pairs:
             if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
                 raise ValueError(f"scales: each side must be a positive integer or a pair of them, got {pair}")
-        for (h0, w0), (h1, w1) in zip(pairs, pairs[1:], strict=False):
+        for (h0, w0), (h1, w1) in pairwise(pairs):
             if h1 < h0 or w1 < w0:
                 raise ValueError(f"scales: sides must grow from coarse to fine, got {(h0, w0)} before {(h1, w1)}")
         if len(pairs) < 2:

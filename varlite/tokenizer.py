@@ -99,7 +99,9 @@ class VQVAE(nn.Module):
         weight = self.quantizer.codebook.weight
         return weight.new_zeros(batch, self.config.z, *(scales or self.scales).last)
 
-    def accumulate(self, f_hat: torch.Tensor, h_BlZ: torch.Tensor, k: int, scales: Scales | None = None) -> torch.Tensor:
+    def accumulate(
+        self, f_hat: torch.Tensor, h_BlZ: torch.Tensor, k: int, scales: Scales | None = None
+    ) -> torch.Tensor:
         """f_hat after scale k, from f_hat before it and the scale's code embeddings."""
         return self.quantizer.accumulate(f_hat, h_BlZ, k, scales or self.scales)
 
@@ -129,7 +131,9 @@ class VQVAE(nn.Module):
 
     # Training
 
-    def forward(self, img_B3HW: torch.Tensor, beta: float = 0.25) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+    def forward(
+        self, img_B3HW: torch.Tensor, beta: float = 0.25
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
         """One training pass: (reconstruction, not clamped; quantizer loss, a scalar; token maps).
 
         The loss is the mean over scales of beta |sg(f_hat_k) - f|^2 + |f_hat_k - sg(f)|^2, where f_hat_k is the sum

@@ -45,7 +45,7 @@ class Attention(nn.Module):
         self, x_BlC: torch.Tensor, mask_ll: torch.Tensor | None = None, cache: KVCache | None = None
     ) -> torch.Tensor:
         """`mask_ll` is True where a row may look; a cache is appended to, and attended to whole."""
-        B, l, C = x_BlC.shape  # noqa: E741  l is the legend's
+        B, l, C = x_BlC.shape
         bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
         q, k, v = F.linear(x_BlC, self.qkv.weight, bias).view(B, l, 3, self.heads, self.E).permute(2, 0, 3, 1, 4)
         scale = 0.25 / math.sqrt(self.E)
@@ -98,7 +98,7 @@ class SharedAdaLN(nn.Module):
 
 def modulate(x_BlC: torch.Tensor, scale_B1C: torch.Tensor, shift_B1C: torch.Tensor) -> torch.Tensor:
     """LayerNorm without parameters of its own, then the condition's scale and shift."""
-    return F.layer_norm(x_BlC, x_BlC.shape[-1:], eps=1e-6) * (1 + scale_B1C) + shift_B1C
+    return torch.addcmul(shift_B1C, F.layer_norm(x_BlC, x_BlC.shape[-1:], eps=1e-6), 1 + scale_B1C)
 
 
 def drop_path(x_BlC: torch.Tensor, p: float, training: bool) -> torch.Tensor:
@@ -106,7 +106,7 @@ def drop_path(x_BlC: torch.Tensor, p: float, training: bool) -> torch.Tensor:
     if not training or p == 0:
         return x_BlC
     keep_B11 = torch.rand(x_BlC.shape[0], 1, 1, device=x_BlC.device) >= p
-    return x_BlC * keep_B11 / (1 - p)
+    return x_BlC * (keep_B11 / (1 - p))
 
 
 class Block(nn.Module):

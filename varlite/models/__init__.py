@@ -1,5 +1,9 @@
 """The generative models, one file each."""
 
+from varlite.models.mvar import MVAR, MVARConfig
 from varlite.models.var import VAR, VARConfig
 
-__all__ = ["VAR", "VARConfig"]
+__all__ = ["MODELS", "MVAR", "VAR", "MVARConfig", "VARConfig"]
+
+# What a file of weights calls its model: (class, configuration).
+MODELS: dict[str, tuple[type[VAR], type[VARConfig]]] = {"var": (VAR, VARConfig), "mvar": (MVAR, MVARConfig)}

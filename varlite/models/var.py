@@ -1,11 +1,12 @@
 """VAR: predict the next scale, all of its tokens at once, from the coarser ones (arXiv 2404.02905, section 3).
 
-    label -> class embedding -> x_0           tokenizer.inputs(idx) -> x_1 .. x_{K-1}
-    [x_0 | x_1 | .. | x_{K-1}] + position + level -> blocks under the block-causal mask -> logits_BLV
+label -> class embedding -> x_0           tokenizer.inputs(idx) -> x_1 .. x_{K-1}
+[x_0 | x_1 | .. | x_{K-1}] + position + level -> blocks under the block-causal mask -> logits_BLV
 """
 
 import math
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,19 +14,19 @@ from torch import nn
 
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
-from varlite.transformer import Block, ClassEmbedding, Head, KVCache, SharedAdaLN
+from varlite.transformer import Block, ClassEmbedding, Head, SharedAdaLN
 
 
 @dataclass(frozen=True)
 class VARConfig:
-    """Everything that shapes a VAR. One dial, `depth`: a `width` of None is 64 * depth, and heads are as many as depth.
+    """Everything that shapes a VAR. One dial, `depth`: a `width` of 0 is 64 * depth, and heads are as many as depth.
 
     Drop-path rises linearly over the blocks up to `drop_path`. `gamma_init` scales the residual gates at the start.
     """
 
     depth: int
-    width: int | None = None
-    heads: int | None = None
+    width: int = 0
+    heads: int = 0
     classes: int = 1000
     vocab: int = 4096
     z: int = 32
@@ -50,7 +51,12 @@ class VAR(nn.Module):
 
     `forward` is teacher-forced over all scales; `step` is one scale of sampling, with a cache from `make_cache`. Both
     give the same logits. `scales` may be another schedule of as many scales: positions are then interpolated.
+
+    A variant with another block says what differs: `branches`, `make_block`, `make_mask` (see mvar.py).
     """
+
+    # The last layer of each residual branch of a block. A branch has three AdaLN vectors: gates first, scales, shifts.
+    branches: ClassVar[tuple[str, ...]] = ("attn.proj", "ffn.fc2")
 
     def __init__(self, config: VARConfig):
         super().__init__()
@@ -62,26 +68,31 @@ class VAR(nn.Module):
         self.pos_LC = nn.Parameter(torch.empty(self.scales.total, C))
         self.level_embed = nn.Embedding(self.scales.K, C)
         self.token_embed = nn.Linear(c.z, C)
-        self.shared_ada_ln = nn.Linear(C, 6 * C) if c.shared_adaln else None
-        self.blocks = nn.ModuleList(
-            Block(C, c.heads, round(C * c.ffn_ratio), c.attn_norm, c.shared_adaln, c.drop_path * i / max(1, c.depth - 1))
-            for i in range(c.depth)
-        )
+        self.shared_ada_ln = nn.Linear(C, 3 * len(self.branches) * C) if c.shared_adaln else None
+        self.blocks = nn.ModuleList(self.make_block(c.drop_path * i / max(1, c.depth - 1)) for i in range(c.depth))
         self.head = Head(C, C, c.vocab)
         initialise(self)
+
+    def make_block(self, drop_path: float) -> nn.Module:
+        c = self.config
+        return Block(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.shared_adaln, drop_path)
+
+    def make_mask(self, scales: Scales, device: torch.device) -> Any:
+        """What a block needs in order to keep teacher forcing causal; passed to it as `mask`."""
+        return scales.block_causal_mask(device)
 
     def forward(self, x_BLZ: torch.Tensor, label_B: torch.Tensor, scales: Scales | None = None) -> torch.Tensor:
         """Teacher-forced logits_BLV of all scales, from `tokenizer.inputs(idx)` (B, L - l_0, Z) and labels (B,)."""
         scales = scales or self.scales
         cond_BD = self.class_embed(label_B)
         x = torch.cat((self._start(cond_BD), self.token_embed(x_BLZ)), 1) + self._positions(scales)
-        mask, block_cond = scales.block_causal_mask(x.device), self._block_cond(cond_BD)
+        mask, block_cond = self.make_mask(scales, x.device), self._block_cond(cond_BD)
         for block in self.blocks:
             x = block(x, block_cond, mask=mask)
         return self.head(x, cond_BD)
 
     def step(
-        self, x_BlZ: torch.Tensor | None, label_B: torch.Tensor, k: int, cache: list[KVCache], scales: Scales | None = None
+        self, x_BlZ: torch.Tensor | None, label_B: torch.Tensor, k: int, cache: list, scales: Scales | None = None
     ) -> torch.Tensor:
         """Logits_BlV of scale k, given the cache of the scales before it and `tokenizer.next_input`; None at k = 0."""
         scales = scales or self.scales
@@ -92,8 +103,8 @@ class VAR(nn.Module):
             x = block(x, block_cond, cache=block_cache)
         return self.head(x, cond_BD)
 
-    def make_cache(self, scales: Scales | None = None) -> list[KVCache]:
-        """An empty cache for each block; memory is taken by the first step."""
+    def make_cache(self, scales: Scales | None = None) -> list:
+        """An empty cache for each block, of the block's kind; memory is taken by the first step."""
         return [block.make_cache((scales or self.scales).total) for block in self.blocks]
 
     def loss(self, tokenizer: VQVAE, idx: list[torch.Tensor], label_B: torch.Tensor) -> torch.Tensor:
@@ -116,7 +127,7 @@ class VAR(nn.Module):
     def _positions(self, scales: Scales) -> torch.Tensor:
         """Position plus level embedding of each token, (L, C)."""
         if scales == self.scales:
-            pos_LC = self.pos_LC
+            pos_LC: torch.Tensor = self.pos_LC
         elif scales.K != self.scales.K or scales.lengths[0] != self.scales.lengths[0]:
             raise ValueError(
                 f"scales: this model has {self.scales.K} scales, the first of {self.scales.lengths[0]} tokens; "
@@ -134,7 +145,7 @@ class VAR(nn.Module):
 @torch.no_grad()
 def initialise(model: VAR) -> None:
     """Truncated normal everywhere, biases zero; small head, residual gates and output projections (VAR, appendix A)."""
-    c = model.config
+    c, n = model.config, len(model.branches)
     std = math.sqrt(1 / (3 * c.width))
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
@@ -147,8 +158,8 @@ def initialise(model: VAR) -> None:
     model.head.ada_ln.linear.weight.mul_(0.5)
     for block in model.blocks:
         shared = isinstance(block.ada_ln, SharedAdaLN)
-        rows_6CX = block.ada_ln.offset_nC if shared else block.ada_ln.linear.weight.unflatten(0, (6, -1))
-        rows_6CX[:2].mul_(c.gamma_init)
-        rows_6CX[2:].mul_(0.5)
-        block.attn.proj.weight.div_(math.sqrt(2 * c.depth))
-        block.ffn.fc2.weight.div_(math.sqrt(2 * c.depth))
+        rows = block.ada_ln.offset_nC if shared else block.ada_ln.linear.weight.unflatten(0, (3 * n, -1))
+        rows[:n].mul_(c.gamma_init)
+        rows[n:].mul_(0.5)
+        for name in model.branches:
+            block.get_submodule(name).weight.div_(math.sqrt(2 * c.depth))

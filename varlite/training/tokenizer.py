@@ -1,21 +1,19 @@
 """Stage 1: train the multi-scale tokenizer on reconstruction and quantizer loss."""
 
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from varlite.data import batch_indices, open_dataset, to_float
-from varlite.files import save_model
 from varlite.presets import TOKENIZERS, choose
 from varlite.quantizer import MultiScaleQuantizer
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
-from varlite.training.loop import Run, run_loop, warmup_cosine
+from varlite.training.loop import Run, Stateful, command, run_loop, warmup_cosine
 
 
 @torch.no_grad()
@@ -40,14 +38,14 @@ def count_codes(idx: list[torch.Tensor], V: int) -> torch.Tensor:
 
 @torch.no_grad()
 def reseed_dead_codes(
-    quantizer: MultiScaleQuantizer, twins: list[torch.nn.Module], optimizer: torch.optim.Optimizer, dead_V: torch.Tensor,
-    f_BZhw: torch.Tensor, scales: Scales,
+    quantizer: MultiScaleQuantizer, twin: MultiScaleQuantizer, optimizer: torch.optim.Optimizer,
+    dead_V: torch.Tensor, f_BZhw: torch.Tensor, scales: Scales,
 ) -> None:  # fmt: skip
     """Move codes that nothing chooses onto what the quantizer is asked for: residuals of this batch, scale by scale.
 
     Every scale gives an equal share of the new codes. Drawn over tokens instead, the finest would give nearly all, and
-    the 1 x 1 scale, with one token an image, would be left with the few codes it started on. `twins` are averaged
-    copies of the quantizer to be moved as well; the optimizer's moments of a moved code start from zero.
+    the 1 x 1 scale, with one token an image, would be left with the few codes it started on. `twin` is the averaged
+    copy of the quantizer, moved as well; the optimizer's moments of a moved code start from zero.
     """
     rows = dead_V.nonzero().flatten()
     if not len(rows):
@@ -57,7 +55,7 @@ def reseed_dead_codes(
     z = [quantizer._shrink(rest, k, scales).flatten(2).transpose(1, 2).flatten(0, 1) for k, rest in enumerate(rests)]
     scale_of_row = torch.arange(len(rows)) % scales.K
     new = torch.stack([z[k][torch.randint(len(z[k]), ())] for k in scale_of_row.tolist()])
-    for module in [quantizer, *twins]:
+    for module in (quantizer, twin):
         module.codebook.weight[rows] = new
     for name, moment in optimizer.state[quantizer.codebook.weight].items():
         if name != "step":
@@ -102,7 +100,13 @@ def validate_tokenizer(model: VQVAE, images: torch.Tensor) -> dict[str, Any]:
 
 
 def train_tokenizer(
-    preset: str, data: str, out: Path, steps: int | None = None, seed: int = 0, batch: int | None = None, lr: float | None = None
+    preset: str,
+    data: str,
+    out: Path,
+    steps: int | None = None,
+    seed: int = 0,
+    batch: int | None = None,
+    lr: float | None = None,
 ) -> Path:
     """Train preset `preset` on `data` in the folder `out`; returns the path of the finished model.
 
@@ -121,12 +125,13 @@ def train_tokenizer(
         out,
         {"stage": "tokenizer", "preset": preset, "model": asdict(config), "recipe": asdict(recipe), "seed": seed}
         | {"data": data, "data_sha256": train.checksum, "classes": train.classes},
+        command("train-tokenizer", preset=preset, data=data, steps=steps, seed=seed, batch=batch, lr=lr, out=out),
     )
-    if run.finished:
-        print(f"{out} is finished: {out / 'model.safetensors'}", file=sys.stderr)
-        return out / "model.safetensors"
+    if run.finished():
+        return run.model_path
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+    averaged = cast(VQVAE, ema.module)
     usage = CodeUsage(model.scales.K, config.vocab)
     val_images = test.images(torch.arange(min(10_000, len(test.labels))))
 
@@ -140,7 +145,7 @@ def train_tokenizer(
             dead_V = torch.ones(config.vocab, dtype=torch.bool) if step == 0 else usage.dead(below=0.05)
             with torch.no_grad():
                 f = model.features(img)
-            reseed_dead_codes(model.quantizer, [ema.module.quantizer], optimizer, dead_V, f, model.scales)
+            reseed_dead_codes(model.quantizer, averaged.quantizer, optimizer, dead_V, f, model.scales)
             usage.revive(dead_V)
         reconstruction, quantizer_loss, idx = model(img)
         usage.update(idx)
@@ -151,10 +156,15 @@ def train_tokenizer(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         ema.update_parameters(model)
-        return {"loss": loss.item(), "l2": l2.item(), "l1": l1.item(), "quantizer": quantizer_loss.item(), "lr": group["lr"]}
+        return {
+            "loss": loss.item(),
+            "l2": l2.item(),
+            "l1": l1.item(),
+            "quantizer": quantizer_loss.item(),
+            "lr": group["lr"],
+        }
 
-    parts = {"model": model, "optimizer": optimizer, "ema": ema, "usage": usage}
-    run_loop(run, parts, train_step, lambda: validate_tokenizer(ema.module, val_images), recipe.steps)
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "ema": ema, "usage": usage}
+    seconds = run_loop(run, parts, train_step, lambda: validate_tokenizer(averaged, val_images), recipe.steps)
     about = {"kind": "tokenizer", "config": asdict(config), "classes": train.classes}
-    save_model(out / "model.safetensors", about, ema.module.state_dict())
-    return out / "model.safetensors"
+    return run.finish(about, averaged.state_dict(), seconds)

@@ -1,0 +1,179 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from varlite import editing, names
+from varlite.mamba2 import Mamba2State
+from varlite.models import MODELS, MVAR, VAR, MVARConfig, VARConfig
+from varlite.sampling import generate
+from varlite.scales import Scales
+from varlite.tokenizer import VQVAE, TokenizerConfig
+
+SIDES = [1, 2, 3, 5]
+LABELS = torch.tensor([1, 2])
+SMALL = {"depth": 2, "width": 64, "heads": 2, "classes": 10, "vocab": 32, "z": 8, "scales": SIDES}
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def config(**changes):
+    return MVARConfig(**SMALL | changes)
+
+
+def lively(**changes):
+    """A float64 model in evaluation mode whose every weight matters: gates open, no vector zero or one."""
+    torch.manual_seed(0)
+    model = MVAR(config(**changes)).double().eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if not name.endswith(("A_log", "dt_bias")):
+                weight.add_(0.1 * torch.randn_like(weight))
+    return model
+
+
+def inputs(scales):
+    return torch.randn(2, scales.total - scales.lengths[0], 8, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    torch.manual_seed(1)
+    sizes = {"ch": 32, "multipliers": (1, 1), "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)}
+    return VQVAE(TokenizerConfig(channels=1, vocab=32, z=8, scales=SIDES, **sizes)).eval()
+
+
+@pytest.mark.parametrize("changes", [{}, {"attn_norm": False}, {"shared_adaln": True}])
+@pytest.mark.parametrize("sides", [SIDES, [1, 3, 6, 9]])
+def test_sampling_step_by_step_gives_the_teacher_forced_logits(changes, sides):
+    model, scales = lively(**changes), Scales.of(sides)
+    x_BLZ, cache = inputs(scales), model.make_cache(scales)
+    parts = [None, *x_BLZ.split(scales.lengths[1:], 1)]
+    steps = [model.step(part, LABELS, k, cache, scales) for k, part in enumerate(parts)]
+    torch.testing.assert_close(torch.cat(steps, 1), model(x_BLZ, LABELS, scales), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("k", range(1, len(SIDES)))
+def test_a_scale_sees_itself_and_coarser_ones_and_nothing_finer(k):
+    model = lively()
+    x_BLZ, (start, end) = inputs(model.scales), model.scales.spans[k]
+    changed = x_BLZ.clone()
+    changed[:, start - 1 : end - 1] += 1  # the input has no tokens of scale 0, which is the class
+    same_BL = (model(x_BLZ, LABELS) == model(changed, LABELS)).all(-1)
+    assert same_BL[:, :start].all(), "a coarser scale changed"
+    assert not same_BL[:, start:].any(), "a token of this scale or a finer one did not"
+
+
+def test_no_gradient_runs_from_a_scale_to_the_input_of_a_finer_one():
+    model = lively()
+    x_BLZ = inputs(model.scales).requires_grad_()
+    for start, end in model.scales.spans[1:]:
+        (gradient,) = torch.autograd.grad(model(x_BLZ, LABELS)[:, start:end].square().sum(), x_BLZ)
+        assert (gradient[:, end - 1 :] == 0).all()
+        assert (gradient[:, : end - 1] != 0).any(-1).all()
+
+
+def test_attention_stays_within_a_scale():
+    model = lively()
+    block, lengths = model.blocks[0], model.scales.lengths
+    torch.nn.init.zeros_(block.mamba.out_proj.weight)  # the only way from scale to scale
+    x_BLC, cond_BD = torch.randn(2, sum(lengths), 64, dtype=torch.float64), torch.randn(2, 64, dtype=torch.float64)
+    changed = x_BLC.clone()
+    changed[:, 1] += 1
+    same_L = (block(x_BLC, cond_BD, mask=lengths) == block(changed, cond_BD, mask=lengths)).all(-1).all(0)
+    assert same_L.tolist() == [True] * 1 + [False] * 4 + [True] * 34
+
+
+def test_training_and_evaluation_mode_give_the_same_logits():
+    model = lively()
+    x_BLZ = inputs(model.scales)
+    assert torch.equal(model.eval()(x_BLZ, LABELS), model.train()(x_BLZ, LABELS))
+
+
+def test_the_loss_reaches_every_parameter(tokenizer):
+    for changes in ({}, {"attn_norm": False, "shared_adaln": True}):
+        model = lively(class_dropout=0, **changes).float().train()
+        idx = [torch.randint(32, (2, length)) for length in model.scales.lengths]
+        model.loss(tokenizer, idx, LABELS).backward()
+        dead = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+        assert not dead
+
+
+def test_generate_draws_the_same_images_from_the_same_seed(tokenizer):
+    model = lively().float()
+    generators = [torch.Generator().manual_seed(seed) for seed in (5, 5, 6)]
+    images = [generate(model, tokenizer, [3, 4], top_k=8, generator=generator) for generator in generators]
+    assert images[0].shape == (2, 1, 10, 10)
+    assert torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
+
+
+def test_editing_with_everything_kept_gives_the_reconstruction(tokenizer):
+    img = torch.rand(1, 1, 10, 10) * 2 - 1
+    edited = editing.edit(lively().float(), tokenizer, img, torch.ones(5, 5, dtype=torch.bool))
+    expected = (tokenizer.decode(tokenizer.encode(img)) + 1) / 2
+    torch.testing.assert_close(edited, expected, atol=1e-5, rtol=0)
+
+
+def test_what_sampling_remembers_does_not_grow_with_the_scales():
+    def memory(scales):
+        model = lively(scales=scales)
+        cache, x_BLZ = model.make_cache(), inputs(model.scales)
+        for k, part in enumerate([None, *x_BLZ.split(model.scales.lengths[1:], 1)]):
+            model.step(part, LABELS, k, cache)
+        assert all(type(state) is Mamba2State for state in cache)
+        return [t.untyped_storage().nbytes() for state in cache for t in (state.conv, state.ssm)]
+
+    assert memory([1, 2]) == memory([1, 4, 8, 12])
+
+
+def test_a_new_model_starts_near_the_identity_with_mambas_own_initialisation():
+    torch.manual_seed(0)
+    model = MVAR(config(depth=8, width=256, heads=4, gamma_init=1e-5))
+    block, std = model.blocks[3], (1 / (3 * 256)) ** 0.5
+    rows = block.ada_ln.linear.weight.unflatten(0, (9, -1)).std((1, 2))
+    torch.testing.assert_close(rows, torch.tensor([1e-5] * 3 + [0.5] * 6) * std, rtol=0.02, atol=0)
+    for layer in (block.attn.proj, block.mamba.out_proj, block.ffn.fc2):
+        torch.testing.assert_close(layer.weight.std(), torch.tensor(std / 4), rtol=0.02, atol=0)
+    torch.testing.assert_close(block.mamba.in_proj.weight.std(), torch.tensor(std), rtol=0.02, atol=0)
+    assert (block.mamba.A_log.exp() >= 1).all() and (block.mamba.dt_bias < 0).all() and (block.mamba.D == 1).all()
+
+
+def test_published_names_and_shapes_are_those_of_the_reference():
+    case = json.loads((GOLDEN / "mvar_small.json").read_text())
+    model = MVAR(config(vocab=64, scales=case["config"]["patch_nums"]))
+    tensors = names.to_published(model)
+    assert {name: list(tensor.shape) for name, tensor in tensors.items()} == case["keys"]["mvar"]
+    assert tensors["blocks.1.attn.patch_nums"].dtype == torch.int32
+    assert tensors["blocks.1.attn.patch_nums"].tolist() == [1, 4, 9, 25]
+    allowed_LL = tensors["attn_bias_for_masking"][0, 0] == 0
+    assert allowed_LL.sum() == sum(length**2 for length in model.scales.lengths)
+    assert (tensors["attn_bias_for_masking"][0, 0][~allowed_LL] == -torch.inf).all()
+    back = names.from_published(model, tensors, "here")
+    assert all(torch.equal(back[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("blocks.0.mamba.dt_bias"), "missing blocks.0.mamba.dt_bias"),
+        (lambda t: t.update({"blocks.0.mamba.extra": torch.zeros(1)}), "unexpected blocks.0.mamba.extra"),
+        (lambda t: t["blocks.1.attn.patch_nums"].add_(1), "blocks.1.attn.patch_nums does not hold"),
+        (lambda t: t["attn_bias_for_masking"].zero_(), "attn_bias_for_masking does not hold"),
+    ],
+)
+def test_a_published_checkpoint_that_does_not_fit_is_refused(change, message):
+    model = MVAR(config())
+    tensors = names.to_published(model)
+    change(tensors)
+    with pytest.raises(ValueError, match=message):
+        names.from_published(model, tensors, "file.pth")
+
+
+def test_a_var_checkpoint_is_not_taken_for_an_mvar():
+    var = VAR(VARConfig(**SMALL))
+    with pytest.raises(ValueError, match=r"ada_lin.1.bias has shape \[384\], expected \[576\]"):
+        names.from_published(MVAR(config()), names.to_published(var), "file.pth")
+
+
+def test_the_registry_knows_both_models():
+    assert MODELS["var"] == (VAR, VARConfig) and MODELS["mvar"] == (MVAR, MVARConfig)

@@ -1,0 +1,247 @@
+"""The command line. Every command is a function whose arguments and docstring are its options and help.
+
+The imports stand inside the functions, so that `varlite --help` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+Positional = tyro.conf.Positional
+
+
+def sample(
+    model: str = "fashion-var-d4",
+    classes: str = "all",
+    num_per_class: int = 10,
+    seed: int = 0,
+    out: Path = Path("out/samples"),
+    cfg: float = 1.5,
+    top_k: int = 0,
+    top_p: float = 0.96,
+    smooth: bool = False,
+    grid: Path | None = None,
+    batch: int = 64,
+    weights: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Sample images of the classes asked for, one PNG each.
+
+    Writes OUT/{class:04d}_{index:05d}.png and OUT/samples.json with everything needed to repeat it. An image depends on
+    the seed, its class and its index alone. Images go to disk as they are made, whatever their number.
+
+    Args:
+        model: a preset (see `varlite info`), or a folder written by `varlite train`.
+        classes: all, or class numbers separated by commas.
+        num_per_class: images of each class.
+        seed: random seed.
+        out: folder for the images.
+        cfg: guidance at the last scale; 0 is none.
+        top_k: keep the k likeliest codes; 0 keeps all. The papers use 900 of 4096.
+        top_p: keep the likeliest codes of summed probability p; 0 keeps all.
+        smooth: mix codes instead of drawing one: nicer pictures, not for scores.
+        grid: also write a picture with a row for each class, its first ten images.
+        batch: images made at a time.
+        weights: for the published models, a folder or file with the weights.
+        device: cpu, cuda, mps, or auto for the best there is.
+    """
+    from varlite.writing import write_samples
+
+    settings = {"cfg": cfg, "top_k": top_k, "top_p": top_p, "smooth": smooth}
+    write_samples(model, classes, num_per_class, seed, out, settings, grid, batch, weights, pick_device(device))
+
+
+def train_tokenizer(
+    preset: str = "fashion-vq",
+    data: str = "fashion",
+    out: Path | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    batch: int | None = None,
+    lr: float | None = None,
+) -> None:
+    """Train a tokenizer: stage 1. The same command again goes on after a stop, or says that it is finished.
+
+    OUT holds config.json, log.jsonl, checkpoint.pt and at the end model.safetensors and card.json.
+
+    Args:
+        preset: the configuration and recipe; see `varlite info`.
+        data: fashion, or a folder of images with a sub-folder for each class.
+        out: folder of this training; default runs/PRESET.
+        steps: steps of training; default the recipe's.
+        seed: random seed.
+        batch: images a step; default the recipe's.
+        lr: peak learning rate; default the recipe's.
+    """
+    from varlite.training import tokenizer as stage1
+
+    print(stage1.train_tokenizer(preset, data, out or Path("runs") / preset, steps, seed, batch, lr))
+
+
+def train(
+    preset: str = "fashion-var-d4",
+    data: str = "fashion",
+    out: Path | None = None,
+    tokenizer: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    batch: int | None = None,
+    lr: float | None = None,
+) -> None:
+    """Train a next-scale transformer on the tokens of a dataset: stage 2. The same command again goes on after a stop.
+
+    OUT holds config.json, log.jsonl, checkpoint.pt and at the end model.safetensors, its tokenizer and card.json.
+
+    Args:
+        preset: the configuration and recipe; see `varlite info`.
+        data: fashion, or a folder of images with a sub-folder for each class.
+        out: folder of this training; default runs/PRESET.
+        tokenizer: a preset, or a folder written by `varlite train-tokenizer`; default the preset's.
+        steps: steps of training; default the recipe's.
+        seed: random seed.
+        batch: images a step; default the recipe's.
+        lr: peak learning rate; default the recipe's.
+    """
+    from varlite.training import transformer as stage2
+
+    print(stage2.train(preset, data, out or Path("runs") / preset, tokenizer, steps, seed, batch, lr))
+
+
+def train_classifier(out: Path = Path("runs/fashion-classifier"), steps: int = 4000, seed: int = 0) -> None:
+    """Train fashion-classifier, the small CNN whose accuracy and features score the small models.
+
+    Args:
+        out: folder of this training.
+        steps: steps of training.
+        seed: random seed.
+    """
+    from varlite.evaluation import classifier
+
+    print(classifier.train_classifier(out, steps, seed=seed))
+
+
+def tokenize(tokenizer: str = "fashion-vq", data: str = "fashion", split: Literal["train", "test"] = "train") -> None:
+    """Encode a dataset into token maps, once; `varlite train` finds them. Interrupted, it goes on where it was.
+
+    Args:
+        tokenizer: a preset, or a folder written by `varlite train-tokenizer`.
+        data: fashion, or a folder of images with a sub-folder for each class.
+        split: train or test.
+    """
+    from varlite.pretrained import load_tokenizer
+    from varlite.training.tokens import cache_tokens
+
+    cache = cache_tokens(load_tokenizer(tokenizer), data, split)
+    print(f"{len(cache)} images of {cache.tokens.shape[1]} tokens in {cache.folder}")
+
+
+def evaluate(
+    model: str = "fashion-var-d4",
+    num: int = 2000,
+    seed: int = 0,
+    cfg: float = 1.5,
+    top_k: int = 0,
+    top_p: float = 0.96,
+    out: Path | None = None,
+    card: bool = False,
+) -> None:
+    """Score a small model with fashion-classifier: samples of a transformer, reconstructions of a tokenizer.
+
+    The Fréchet distance is in the classifier's features; it is not FID.
+
+    Args:
+        model: a preset, or a folder written by a training.
+        num: class-balanced samples.
+        seed: random seed.
+        cfg: guidance at the last scale; 0 is none.
+        top_k: keep the k likeliest codes; 0 keeps all.
+        top_p: keep the likeliest codes of summed probability p; 0 keeps all.
+        out: write the scores to this JSON file.
+        card: write the scores into the card.json beside the model.
+    """
+    from varlite.evaluation.run import evaluate_any
+
+    evaluate_any(model, num, seed, {"cfg": cfg, "top_k": top_k, "top_p": top_p}, out, card)
+
+
+def convert(
+    source: Annotated[Path, Positional],
+    out: Annotated[Path, Positional],
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None,
+    scales: tuple[int, ...] | None = None,
+    heads: int | None = None,
+) -> None:
+    """Rewrite a checkpoint: a published .pth as .safetensors, or a .safetensors of ours as a published .pth.
+
+    Args:
+        source: the file to read.
+        out: the file to write; its suffix decides the format.
+        dtype: precision to store; default as it is.
+        scales: sides of the token maps, for a tokenizer that was not trained on the 256-pixel schedule.
+        heads: attention heads, for a transformer without attention normalisation.
+    """
+    import torch
+
+    from varlite import pretrained
+
+    pretrained.convert(source, out, dtype and getattr(torch, dtype), list(scales) if scales else None, heads)
+    print(out)
+
+
+def info(name: Annotated[str | None, Positional] = None, measure: bool = False, weights: Path | None = None) -> None:
+    """The table of models; of one, its card; or what it costs here.
+
+    Args:
+        name: a preset, or a folder written by a training; none lists all presets.
+        measure: sample one image and print seconds and peak memory; on random weights where there are none.
+        weights: for the published models, a folder or file with the weights.
+    """
+    from varlite import describe
+
+    if measure:
+        print(describe.measure(name or "fashion-var-d4", weights))
+    else:
+        print(describe.table() if name is None else describe.one(name))
+
+
+def pick_device(name: str) -> Any:
+    """A torch device; auto is cuda, else mps, else cpu. Raises ValueError for one that is not here."""
+    import torch
+
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if here[kind])
+    if not here.get(name.split(":")[0], False):
+        raise ValueError(
+            f"device must be auto or one that is here ({', '.join(k for k in here if here[k])}), got {name!r}"
+        )
+    return torch.device(name)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "sample": sample,
+    "train-tokenizer": train_tokenizer,
+    "train": train,
+    "train-classifier": train_classifier,
+    "tokenize": tokenize,
+    "evaluate": evaluate,
+    "convert": convert,
+    "info": info,
+}
+
+
+def main() -> None:
+    """Entry point. An expected error is one line on stderr and status 1; VARLITE_DEBUG=1 shows where it came from."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="varlite", description="Visual autoregressive image generation, small enough to read."
+        )
+    except (ValueError, OSError, FloatingPointError) as error:
+        if os.environ.get("VARLITE_DEBUG"):
+            raise
+        print(f"varlite: error: {error}", file=sys.stderr)
+        sys.exit(1)

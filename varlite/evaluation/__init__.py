@@ -1,0 +1,1 @@
+"""Scores of samples and reconstructions: `classifier.py` gives features, `fidelity.py` the statistics on them."""

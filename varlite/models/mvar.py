@@ -1,0 +1,68 @@
+"""M-VAR: attention within a scale, Mamba-2 across scales (arXiv 2411.10433, section 3).
+
+    within a scale every token sees every other: attention         x_0 | x_1 | .. | x_{K-1}, each on its own
+    from scale to scale information flows one way: Mamba-2         x_0 > x_1 > .. > x_{K-1}, state carried
+
+All else is VAR.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from varlite.mamba2 import Mamba2, Mamba2State
+from varlite.models.var import VAR, VARConfig
+from varlite.scales import Scales
+from varlite.transformer import FFN, AdaLN, Attention, SharedAdaLN, drop_path, modulate
+
+
+@dataclass(frozen=True)
+class MVARConfig(VARConfig):
+    """Everything that shapes an M-VAR: as for VAR. The width must be a multiple of 32, for the heads of Mamba-2."""
+
+
+class MVARBlock(nn.Module):
+    """Attention within each scale, Mamba-2 over all of them, feed-forward: residual, modulated and gated as in VAR."""
+
+    def __init__(self, C: int, heads: int, hidden: int, normalise: bool, shared_adaln: bool, drop_path: float):
+        super().__init__()
+        self.attn, self.mamba, self.ffn = Attention(C, heads, normalise), Mamba2(C), FFN(C, hidden)
+        self.ada_ln = SharedAdaLN(C, 9) if shared_adaln else AdaLN(C, C, 9)
+        self.drop_path = drop_path
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        cond: torch.Tensor,
+        mask: tuple[int, ...] | None = None,
+        cache: Mamba2State | None = None,
+    ) -> torch.Tensor:
+        """x_BlC -> x_BlC. `mask` says how many tokens each scale in x has, None that x is one scale.
+
+        Incremental exactly when a cache is given: x then holds the newest scale's tokens only.
+        """
+        gamma1, gamma2, gamma3, scale1, scale2, scale3, shift1, shift2, shift3 = self.ada_ln(cond)
+        p, training = self.drop_path, self.training
+        parts = modulate(x, scale1, shift1).split(mask or x.shape[1], 1)
+        x = x + drop_path(gamma1 * torch.cat([self.attn(part) for part in parts], 1), p, training)
+        x = x + drop_path(gamma2 * self.mamba(modulate(x, scale2, shift2), cache), p, training)
+        x = x + drop_path(gamma3 * self.ffn(modulate(x, scale3, shift3)), p, training)
+        return x
+
+    def make_cache(self, length: int) -> Mamba2State:
+        """What `forward` needs to be incremental: of the same size for any number of tokens, and no keys or values."""
+        return Mamba2State()
+
+
+class MVAR(VAR):
+    """VAR with another block. Nothing of size L x L is ever made: `mask` is the lengths of the scales."""
+
+    branches = ("attn.proj", "mamba.out_proj", "ffn.fc2")
+
+    def make_block(self, drop_path: float) -> nn.Module:
+        c = self.config
+        return MVARBlock(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.shared_adaln, drop_path)
+
+    def make_mask(self, scales: Scales, device: torch.device) -> tuple[int, ...]:
+        return scales.lengths
