@@ -28,6 +28,8 @@ def sample(
     batch: int = 64,
     weights: Path | None = None,
     device: str = "auto",
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    compile: bool = False,
 ) -> None:
     """Sample images of the classes asked for, one PNG each.
 
@@ -48,11 +50,17 @@ def sample(
         batch: images made at a time.
         weights: for the published models, a folder or file with the weights.
         device: cpu, cuda, mps, or auto for the best there is.
+        precision: of the matrix products (autocast); the half ones are for GPUs and slow on most CPUs.
+        compile: compile the blocks, one graph for each scale: for many batches on a GPU.
     """
+    import torch
+
     from varlite.writing import write_samples
 
     settings = {"cfg": cfg, "top_k": top_k, "top_p": top_p, "smooth": smooth}
-    write_samples(model, classes, num_per_class, seed, out, settings, grid, batch, weights, pick_device(device))
+    place, dtype = pick_device(device), getattr(torch, precision)
+    with torch.autocast(place.type, dtype, enabled=dtype != torch.float32):
+        write_samples(model, classes, num_per_class, seed, out, settings, grid, batch, weights, place, compile)
 
 
 def train_tokenizer(

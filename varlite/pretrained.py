@@ -24,6 +24,7 @@ from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
 
 CHECKPOINTS = DATA / "checkpoints"
+CLASSIFIER = "fashion-classifier"  # scores small models; neither a tokenizer nor a transformer
 
 
 def load(
@@ -64,8 +65,8 @@ def load(
         raise ValueError(f"{path} is a {about['kind']}, not a transformer ({', '.join(KINDS)})")
     model = _assemble(*KINDS[about["kind"]], about, tensors, path, device, dtype)
     beside = path.parent / "tokenizer.safetensors"
-    tokenizer = load_tokenizer(beside if beside.exists() else about["tokenizer"], device=device, dtype=dtype)
-    return model, tokenizer
+    source = beside if beside.exists() else about["tokenizer"]
+    return model, load_tokenizer(source, device=device, dtype=dtype, scales=model.scales, revision=revision)
 
 
 def load_tokenizer(
@@ -106,13 +107,13 @@ def load_tokenizer(
 
 def weights_file(name: str | Path, weights: str | Path | None = None) -> Path:
     """The file that holds a model's weights: what `load` with the same arguments opens."""
-    if str(name) in MODELS | TOKENIZERS:
-        preset = (MODELS | TOKENIZERS)[str(name)]
-        if preset.hub is None:
-            return shipped(str(name))
+    preset = (MODELS | TOKENIZERS).get(str(name))
+    if preset is not None and preset.hub is not None:
         if weights is None:
             return _from_hub(preset, None)
         return _one_of(Path(weights), preset) if Path(weights).is_dir() else Path(weights)
+    if preset is not None or str(name) == CLASSIFIER:
+        return shipped(str(name))
     path = Path(name)
     return path / "model.safetensors" if path.is_dir() else path
 
@@ -121,10 +122,11 @@ def shipped(name: str) -> Path:
     """File of a model that ships. Raises FileNotFoundError that says how to make it where it is not there."""
     path = CHECKPOINTS / name / "model.safetensors"
     if not path.exists():
-        command = "train-tokenizer" if name in TOKENIZERS else "train"
+        command = f"train-tokenizer --preset {name}" if name in TOKENIZERS else f"train --preset {name}"
+        command = "train-classifier" if name == CLASSIFIER else command
         raise FileNotFoundError(
             f"{path} is not there. It is part of the repository (`git checkout data`, or set VARLITE_DATA to its data "
-            f"folder); to train it anew: varlite {command} --preset {name} --out runs/{name}, then load('runs/{name}')"
+            f"folder). To train it anew: varlite {command}, which writes runs/{name}"
         )
     return path
 

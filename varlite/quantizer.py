@@ -20,7 +20,8 @@ class Phi(nn.Module):
         self.ratio = ratio
 
     def forward(self, h_BZhw: torch.Tensor) -> torch.Tensor:
-        return torch.lerp(h_BZhw, self.conv(h_BZhw), self.ratio)
+        # Under autocast the convolution returns less than float32, which is what the sum over scales is kept in.
+        return torch.lerp(h_BZhw, self.conv(h_BZhw).to(h_BZhw.dtype), self.ratio)
 
 
 def phi_index(k: int, K: int, shared: int) -> int:

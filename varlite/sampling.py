@@ -133,6 +133,17 @@ def generate(
     return (tokenizer.to_image(f_hat) + 1) / 2
 
 
+def compile_blocks(model: VAR, backend: str = "inductor") -> None:
+    """Compile the blocks in place: one graph of static shapes for each scale, shared by all blocks.
+
+    Pays off where many batches of one size follow, on a GPU above all; the first batch takes a minute or more.
+    """
+    # Past the limit dynamo would silently go on without compiling.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * model.scales.K)
+    for block in model.blocks:
+        block.compile(dynamic=False, backend=backend)
+
+
 def check_labels(labels: torch.Tensor | Iterable[int], classes: int) -> torch.Tensor:
     """Labels as int64 (B,). Raises ValueError if there is none or one lies outside [0, classes]."""
     label_B = torch.as_tensor(labels if isinstance(labels, torch.Tensor) else list(labels))

@@ -13,7 +13,7 @@ import varlite
 from varlite.data import sha256, to_bytes
 from varlite.files import atomic, write_json
 from varlite.pretrained import load, weights_file
-from varlite.sampling import check_settings, generate_many
+from varlite.sampling import check_settings, compile_blocks, generate_many
 
 GRID_COLUMNS = 10
 
@@ -53,7 +53,7 @@ def tile(rows: list[list[torch.Tensor]], gap: int = 2) -> torch.Tensor:
 
 def write_samples(
     name: str, classes: str, num_per_class: int, seed: int, out: Path, settings: dict[str, Any], grid: Path | None,
-    batch: int, weights: Path | None, device: torch.device,
+    batch: int, weights: Path | None, device: torch.device, compiled: bool,
 ) -> None:  # fmt: skip
     """What `varlite sample` does. Everything that can be wrong with the arguments is found before the first image."""
     for argument, value in (("num_per_class", num_per_class), ("batch", batch)):
@@ -68,6 +68,8 @@ def write_samples(
     if not os.access(out, os.W_OK):
         raise PermissionError(f"out: {out} is not writable")
 
+    if compiled:
+        compile_blocks(model)
     labels = [c for c in chosen for _ in range(num_per_class)]
     rows: dict[int, list[torch.Tensor]] = {c: [] for c in chosen}
     written = dict.fromkeys(chosen, 0)

@@ -11,7 +11,7 @@ from varlite.data import FashionMNIST, to_bytes, to_float
 from varlite.evaluation.classifier import load_classifier
 from varlite.evaluation.fidelity import frechet_distance, precision_recall, statistics
 from varlite.models import VAR
-from varlite.pretrained import shipped
+from varlite.pretrained import CLASSIFIER, shipped
 from varlite.sampling import generate_many
 from varlite.tokenizer import VQVAE
 from varlite.training.tokenizer import validate_tokenizer
@@ -21,7 +21,7 @@ class Scorer:
     """Scores images against the Fashion-MNIST test set; features of that set are computed once."""
 
     def __init__(self):
-        self.classifier, self.test = load_classifier(shipped("fashion-classifier")), FashionMNIST("test")
+        self.classifier, self.test = load_classifier(shipped(CLASSIFIER)), FashionMNIST("test")
 
     @cached_property
     def real(self) -> torch.Tensor:

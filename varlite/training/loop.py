@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -184,6 +185,15 @@ def machine() -> str:
     """What the minutes of a training were measured on."""
     name = "GPU " + torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     return f"{name}, torch {torch.__version__.split('+')[0]}"
+
+
+def override(recipe: Any, **values: float | None) -> Any:
+    """A recipe with the values that are not None in place of its own. Raises ValueError unless they are positive."""
+    given = {name: value for name, value in values.items() if value is not None}
+    for name, value in given.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    return replace(recipe, **given)
 
 
 def command(name: str, **options: Any) -> str:

@@ -1,6 +1,6 @@
 """Stage 1: train the multi-scale tokenizer on reconstruction and quantizer loss."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from varlite.presets import TOKENIZERS, choose
 from varlite.quantizer import MultiScaleQuantizer
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
-from varlite.training.loop import Run, Stateful, command, run_loop, warmup_cosine
+from varlite.training.loop import Run, Stateful, command, override, run_loop, warmup_cosine
 
 
 @torch.no_grad()
@@ -116,7 +116,7 @@ def train_tokenizer(
     config, recipe = row.config, row.recipe
     if recipe is None:
         raise ValueError(f"preset {preset} is a published model without a training recipe of ours")
-    recipe = replace(recipe, steps=steps or recipe.steps, batch=batch or recipe.batch, lr=lr or recipe.lr)
+    recipe = override(recipe, steps=steps, batch=batch, lr=lr)
     torch.manual_seed(seed)
     model = VQVAE(config).to(memory_format=torch.channels_last)
     size = model.image_size()

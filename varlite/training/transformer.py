@@ -15,7 +15,7 @@ from varlite.models import VAR
 from varlite.presets import MODELS, choose
 from varlite.pretrained import load_tokenizer
 from varlite.tokenizer import VQVAE
-from varlite.training.loop import Run, Stateful, command, run_loop, warmup_cosine
+from varlite.training.loop import Run, Stateful, command, override, run_loop, warmup_cosine
 from varlite.training.tokens import cache_tokens
 
 
@@ -64,9 +64,7 @@ def train(
     row = choose(MODELS, preset, "model preset")
     if row.recipe is None:
         raise ValueError(f"preset {preset} is a published model without a training recipe of ours")
-    recipe = replace(
-        row.recipe, steps=steps or row.recipe.steps, batch=batch or row.recipe.batch, lr=lr or row.recipe.lr
-    )
+    recipe = override(row.recipe, steps=steps, batch=batch, lr=lr)
     vq = load_tokenizer(tokenizer or row.tokenizer)
     caches = {split: cache_tokens(vq, data, split) for split in ("train", "test")}
     config = replace(

@@ -1,0 +1,51 @@
+"""What the README says is so."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+CARDS = {path.parent.name: json.loads(path.read_text()) for path in (ROOT / "data/checkpoints").glob("*/card.json")}
+
+
+@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_snippets_run(snippet):
+    exec(snippet, {})
+
+
+def row(name):
+    """The cells of a model's row in the table of results."""
+    line = next(line for line in README.splitlines() if line.startswith(f"| `{name}`"))
+    return [cell.strip() for cell in line.split("|")[2:-1]]
+
+
+def test_the_results_are_those_of_the_cards():
+    vq = CARDS["fashion-vq"]
+    assert f"MSE {vq['scores']['val_mse']:.4f}, {vq['scores']['codes_used']:.0%} of codes used" in row("fashion-vq")
+    assert f"{vq['training']['minutes']:.0f}" in row("fashion-vq")
+    for name in ("fashion-var-d4", "fashion-var-d6"):
+        card = CARDS[name]
+        assert f"{card['scores']['accuracy']:.1%} accuracy, FD ratio {card['scores']['fd_ratio']:.2f}" in row(name)
+        assert f"{card['training']['minutes']:.0f}" in row(name)
+    assert f"{CARDS['fashion-classifier']['scores']['accuracy']:.1%}" in README
+
+
+def test_the_file_tree_names_what_is_there():
+    tree = README.split("## What is here")[1].split("## Use")[0]
+    for name in re.findall(r"^ {6}(\S+)", tree, re.MULTILINE):
+        assert (ROOT / "varlite" / name).exists(), name
+    for name in re.findall(r"^ {4}(\S+)", tree, re.MULTILINE):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_commands_it_shows_exist():
+    from varlite.cli import COMMANDS
+
+    assert {command for command in re.findall(r"^ {4}varlite (\S+)", README, re.MULTILINE)} <= set(COMMANDS)
+
+
+def test_the_pictures_it_shows_are_there():
+    assert all((ROOT / path).exists() for path in re.findall(r"!\[.*?\]\((.*?)\)", README))

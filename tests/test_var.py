@@ -1,0 +1,196 @@
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tiny import (
+    LABELS,
+    RECTANGULAR,
+    SCHEDULES,
+    SIDES,
+    lively_var,
+    random_inputs,
+    random_tokens,
+    tiny_tokenizer,
+    tiny_var,
+    var_config,
+)
+from varlite.models import VAR
+from varlite.scales import Scales
+
+KINDS = [{}, {"attn_norm": False}, {"shared_adaln": True}]
+
+
+def step_by_step(model, x_BLZ, labels, scales=None):
+    scales = scales or model.scales
+    cache, parts = model.make_cache(scales), [None, *x_BLZ.split(scales.lengths[1:], 1)]
+    return torch.cat([model.step(part, labels, k, cache, scales) for k, part in enumerate(parts)], 1)
+
+
+@pytest.mark.parametrize("changes", KINDS)
+@pytest.mark.parametrize("sides", SCHEDULES)
+def test_sampling_step_by_step_gives_the_teacher_forced_logits(changes, sides):
+    model = lively_var(scales=sides, **changes).double()
+    x_BLZ = random_inputs(model)
+    torch.testing.assert_close(step_by_step(model, x_BLZ, LABELS), model(x_BLZ, LABELS), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("changes", KINDS)
+@pytest.mark.parametrize(("sides", "k"), [(s, k) for s in (SIDES, RECTANGULAR) for k in range(1, len(s))])
+def test_a_scale_sees_itself_and_coarser_ones_and_nothing_finer(changes, sides, k):
+    model = lively_var(scales=sides, **changes)
+    x_BLZ, (start, end) = random_inputs(model), model.scales.spans[k]
+    first, changed = model.scales.lengths[0], x_BLZ.clone()
+    changed[:, start - first : end - first] += 1  # the input has no tokens of scale 0, which is the class
+    same_BL = (model(x_BLZ, LABELS) == model(changed, LABELS)).all(-1)
+    assert same_BL[:, :start].all(), "a coarser scale changed"
+    assert not same_BL[:, start:].any(), "a token of this scale or a finer one did not"
+
+
+@pytest.mark.parametrize("changes", KINDS)
+def test_no_gradient_runs_from_a_scale_to_the_input_of_a_finer_one(changes):
+    model = lively_var(**changes)
+    x_BLZ = random_inputs(model).requires_grad_()
+    for start, end in model.scales.spans[1:]:
+        (gradient,) = torch.autograd.grad(model(x_BLZ, LABELS)[:, start:end].square().sum(), x_BLZ)
+        assert (gradient[:, end - 1 :] == 0).all()
+        assert (gradient[:, : end - 1] != 0).any(-1).all()
+
+
+@pytest.mark.parametrize("changes", KINDS)
+def test_training_and_evaluation_mode_give_the_same_logits_where_nothing_is_dropped(changes):
+    model = lively_var(**changes)
+    x_BLZ = random_inputs(model)
+    assert torch.equal(model.eval()(x_BLZ, LABELS), model.train()(x_BLZ, LABELS))
+
+
+def test_drop_path_rises_linearly_over_the_blocks_and_acts_in_training_alone():
+    model = lively_var(depth=5, drop_path=0.4)
+    x_BLZ = random_inputs(model)
+    assert [block.drop_path for block in model.blocks] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert torch.equal(model(x_BLZ, LABELS), model(x_BLZ, LABELS))
+    model.train()
+    assert not torch.equal(model(x_BLZ, LABELS), model(x_BLZ, LABELS))
+
+
+def test_labels_are_dropped_in_training_mode_alone():
+    model, tokenizer, labels = lively_var(class_dropout=1.0), tiny_tokenizer(), torch.arange(8)
+    idx = random_tokens(SIDES, batch=8)
+    null = model.eval().loss(tokenizer, idx, torch.full((8,), 10))
+    assert model.loss(tokenizer, idx, labels) != null
+    assert torch.equal(model.train().loss(tokenizer, idx, labels), null)
+    never = lively_var(class_dropout=0.0)
+    assert torch.equal(never.train().loss(tokenizer, idx, labels), never.eval().loss(tokenizer, idx, labels))
+
+
+def test_a_tenth_of_the_labels_is_dropped(monkeypatch):
+    model, seen = tiny_var(), []
+    monkeypatch.setattr(VAR, "forward", lambda self, x, label_B: seen.append(label_B) or torch.zeros(20_000, 39, 32))
+    monkeypatch.setattr("varlite.tokenizer.VQVAE.inputs", lambda *_: None)
+    idx = [torch.zeros(20_000, length, dtype=torch.long) for length in model.scales.lengths]
+    model.train().loss(tiny_tokenizer(), idx, torch.zeros(20_000, dtype=torch.long))
+    assert set(seen[0].unique().tolist()) == {0, 10}
+    assert abs((seen[0] == 10).float().mean() - 0.1) < 0.01
+
+
+def test_the_loss_is_the_cross_entropy_averaged_over_all_tokens():
+    model, tokenizer, idx = lively_var(), tiny_tokenizer(), random_tokens(SIDES)
+    log_p_BLV = model(tokenizer.inputs(idx), LABELS).log_softmax(-1)
+    expected = -log_p_BLV.gather(-1, torch.cat(idx, 1)[..., None]).mean()
+    torch.testing.assert_close(model.loss(tokenizer, idx, LABELS), expected)
+
+
+def test_the_loss_reaches_every_parameter_and_no_part_of_the_tokenizer():
+    for changes in KINDS:
+        model, tokenizer = lively_var(class_dropout=0, **changes).train(), tiny_tokenizer()
+        model.loss(tokenizer, random_tokens(SIDES), LABELS).backward()
+        assert not [name for name, w in model.named_parameters() if w.grad is None or not w.grad.any()]
+        assert all(weight.grad is None for weight in tokenizer.parameters())
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_new_model_has_the_published_initialisation(shared):
+    torch.manual_seed(0)
+    model = VAR(var_config(depth=8, width=256, heads=4, shared_adaln=shared, gamma_init=1e-5, vocab=500))
+    std, block = math.sqrt(1 / (3 * 256)), model.blocks[3]
+
+    def assert_std(weight, expected, rtol=0.02):
+        torch.testing.assert_close(weight.std(), torch.tensor(expected), rtol=rtol, atol=0)
+
+    for weight in (block.attn.qkv.weight, block.ffn.fc1.weight, model.token_embed.weight):
+        assert_std(weight, std)
+    for weight in (model.pos_LC, model.class_embed.table.weight, model.level_embed.weight, model.pos_start):
+        assert_std(weight, std, rtol=0.1)
+    assert_std(model.head.linear.weight, 0.02 * std)
+    assert_std(model.head.ada_ln.linear.weight, 0.5 * std)
+    for weight in (block.attn.proj.weight, block.ffn.fc2.weight):
+        assert_std(weight, std / math.sqrt(2 * 8))
+    if shared:
+        assert_std(model.shared_ada_ln.weight, std)
+        rows, size = block.ada_ln.offset_nC, 256**-0.5
+    else:
+        rows, size = block.ada_ln.linear.weight.unflatten(0, (6, -1)).flatten(1), std
+    torch.testing.assert_close(rows.std(1), torch.tensor([1e-5] * 2 + [0.5] * 4) * size, rtol=0.15, atol=0)
+    assert all((p == 0).all() for name, p in model.named_parameters() if name.endswith("bias"))
+
+
+def test_the_truncation_of_the_initial_values_is_at_two_and_not_at_two_deviations():
+    torch.manual_seed(0)
+    weight = VAR(var_config(width=64, heads=2)).blocks[0].attn.qkv.weight
+    assert weight.abs().max() > 3 * weight.std()
+
+
+def test_one_dial_sets_width_and_heads():
+    config = var_config(depth=4, width=0, heads=0)
+    assert (config.width, config.heads) == (256, 4)
+    with pytest.raises(ValueError, match="multiple of heads, got width 64 and 3 heads"):
+        var_config(heads=3)
+
+
+def test_nothing_of_size_L_by_L_is_stored():
+    model = tiny_var(scales=[1, 2, 3, 4, 5, 6, 8])
+    L = model.scales.total
+    assert not list(model.buffers())
+    assert all(L * L not in (t.numel(), *t.shape) for t in model.state_dict().values())
+    model(random_inputs(model), LABELS)
+    held = [v for m in model.modules() for v in vars(m).values() if isinstance(v, torch.Tensor)]
+    assert not [t.shape for t in held if t.numel() >= L * L]
+
+
+def test_a_call_leaves_nothing_behind_on_the_model():
+    model = lively_var()
+    before = copy.deepcopy(model.state_dict())
+    x_BLZ = random_inputs(model)
+    first = step_by_step(model, x_BLZ, LABELS)
+    assert torch.equal(first, step_by_step(model, x_BLZ, LABELS))
+    assert before.keys() == model.state_dict().keys()
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("sides", [[1, 3, 4, 7], [[1, 1], [2, 3], [3, 4], [5, 6]]])
+def test_another_schedule_of_as_many_scales_works_with_interpolated_positions(sides):
+    model, scales = lively_var().double(), Scales.of(sides)
+    x_BLZ = torch.randn(2, scales.total - 1, 8, dtype=torch.float64)
+    logits = model(x_BLZ, LABELS, scales)
+    assert logits.shape == (2, scales.total, 32)
+    torch.testing.assert_close(step_by_step(model, x_BLZ, LABELS, scales), logits, atol=1e-5, rtol=1e-5)
+
+
+def test_positions_of_another_schedule_are_resized_scale_by_scale():
+    model, scales = tiny_var(), Scales.of([1, 3, 4, 7])
+    old = [part[0].T.unflatten(1, s) for part, s in zip(model.scales.split(model.pos_LC[None]), model.scales.shapes)]
+    new = torch.cat([F.interpolate(m[None], s, mode="bicubic")[0].flatten(1).T for m, s in zip(old, scales.shapes)])
+    torch.testing.assert_close(model._positions(scales), new + model.level_embed.weight[scales.levels()])
+    assert torch.equal(model._positions(model.scales), model.pos_LC + model.level_embed.weight[model.scales.levels()])
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [([1, 2, 3], "4 scales, the first of 1 tokens; got 3"), ([[1, 2], [2, 3], [3, 4], [5, 6]], "the first of 2")],
+)
+def test_a_schedule_of_another_number_of_scales_is_refused(sides, message):
+    model, scales = tiny_var(), Scales.of(sides)
+    with pytest.raises(ValueError, match=message):
+        model(torch.randn(2, scales.total - scales.lengths[0], 8), LABELS, scales)

@@ -1,0 +1,77 @@
+"""Models and data small enough for tests."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from varlite.models import VAR, VARConfig
+from varlite.scales import Scales
+from varlite.tokenizer import VQVAE, TokenizerConfig
+
+SIDES = [1, 2, 3, 5]
+RECTANGULAR = [[1, 2], [2, 3], [3, 5]]
+SCHEDULES = [SIDES, RECTANGULAR, [1, 4, 7]]
+LABELS = torch.tensor([1, 2])
+NET = {"ch": 32, "multipliers": (1, 1), "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)}
+
+
+def tokenizer_config(**changes) -> TokenizerConfig:
+    return TokenizerConfig(**{"channels": 1, "vocab": 32, "z": 8, "scales": SIDES} | NET | changes)
+
+
+def var_config(**changes) -> VARConfig:
+    small = {"depth": 2, "width": 64, "heads": 2, "classes": 10, "vocab": 32, "z": 8, "scales": SIDES}
+    return VARConfig(**small | changes)
+
+
+def tiny_tokenizer(seed=0, **changes) -> VQVAE:
+    """In evaluation mode, with codes about as large as what they stand for, so that many of them are chosen."""
+    torch.manual_seed(seed)
+    tokenizer = VQVAE(tokenizer_config(**changes)).eval()
+    torch.nn.init.normal_(tokenizer.quantizer.codebook.weight, std=0.2)
+    return tokenizer
+
+
+def tiny_var(seed=0, **changes) -> VAR:
+    torch.manual_seed(seed)
+    return VAR(var_config(**changes)).eval()
+
+
+def lively_var(**changes) -> VAR:
+    """Every weight matters: gates are open, no vector is zero or one."""
+    model = tiny_var(**changes)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.2 * torch.randn_like(weight))
+    return model
+
+
+def tiny_images(batch=2, side=10, channels=1) -> torch.Tensor:
+    """Smooth noise in [-1, 1]."""
+    coarse = torch.randn(batch, channels, 4, 4, generator=torch.Generator().manual_seed(batch))
+    return torch.nn.functional.interpolate(coarse, size=side, mode="bicubic").clamp(-1, 1)
+
+
+def random_tokens(scales, batch=2, vocab=32) -> list[torch.Tensor]:
+    return [torch.randint(vocab, (batch, length)) for length in Scales.of(scales).lengths]
+
+
+def random_inputs(model, batch=2) -> torch.Tensor:
+    scales = model.scales
+    return torch.randn(batch, scales.total - scales.lengths[0], model.config.z, dtype=model.pos_LC.dtype)
+
+
+def image_folder(root: Path, per_class=20, classes=("round", "square"), side=14, seed=0) -> Path:
+    """Grey PNGs, bright in the middle or at the border by class."""
+    r = np.random.RandomState(seed)
+    y, x = np.mgrid[:side, :side] / (side - 1) - 0.5
+    middle = np.exp(-8 * (x**2 + y**2))
+    for c, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for i in range(per_class):
+            shape = middle if c == 0 else 1 - middle
+            noisy = shape * r.uniform(0.6, 1) + 0.05 * r.standard_normal(shape.shape)
+            Image.fromarray((noisy.clip(0, 1) * 255).astype(np.uint8)).save(root / name / f"{i:03d}.png")
+    return root
