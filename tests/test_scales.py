@@ -37,7 +37,7 @@ def test_split_cuts_a_sequence_into_its_scales_and_concatenation_restores_it():
     parts = scales.split(x)
     assert [part.shape[1] for part in parts] == [2, 6, 16]
     assert torch.equal(torch.cat(parts, 1), x)
-    with pytest.raises(ValueError, match="expected 24 tokens on axis 1 .* got 23"):
+    with pytest.raises(ValueError, match=r"expected 24 tokens on axis 1 .* got 23"):
         scales.split(x[:, 1:])
 
 

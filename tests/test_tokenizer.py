@@ -1,8 +1,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-
 from tiny import SCHEDULES, random_tokens, tiny_images, tiny_tokenizer, tokenizer_config
+
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
 
@@ -114,7 +114,7 @@ def test_a_configuration_survives_json_and_a_wrong_one_is_refused():
     assert TokenizerConfig(**{**vars(config), "multipliers": [1, 1]}) == config
     with pytest.raises(ValueError, match="one entry for each level, got 2, 3 and 2"):
         tokenizer_config(encoder_blocks=(1, 1, 1))
-    with pytest.raises(ValueError, match="ch must be a multiple of 32 .* got 48"):
+    with pytest.raises(ValueError, match=r"ch must be a multiple of 32 .* got 48"):
         tokenizer_config(ch=48)
 
 

@@ -90,6 +90,32 @@ def train_tokenizer(
     print(stage1.train_tokenizer(preset, data, out or Path("runs") / preset, steps, seed, batch, lr))
 
 
+def tune_decoder(
+    tokenizer: str = "fashion-vq",
+    data: str = "fashion",
+    out: Path | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    batch: int | None = None,
+    lr: float | None = None,
+) -> None:
+    """Go on training a tokenizer's decoder alone: sharper pictures from the same tokens. The same command resumes.
+
+    Args:
+        tokenizer: a preset, or a folder written by `varlite train-tokenizer`.
+        data: fashion, or a folder of images with a sub-folder for each class.
+        out: folder of this training; default runs/TOKENIZER-decoder.
+        steps: steps of training; default the recipe's.
+        seed: random seed.
+        batch: images a step; default the recipe's.
+        lr: peak learning rate; default the recipe's.
+    """
+    from varlite.training import decoder
+
+    out = out or Path("runs") / f"{Path(tokenizer).name}-decoder"
+    print(decoder.tune_decoder(tokenizer, data, out, steps, seed, batch, lr))
+
+
 def train(
     preset: str = "fashion-var-d4",
     data: str = "fashion",
@@ -233,6 +259,7 @@ def pick_device(name: str) -> Any:
 COMMANDS: dict[str, Callable[..., Any]] = {
     "sample": sample,
     "train-tokenizer": train_tokenizer,
+    "tune-decoder": tune_decoder,
     "train": train,
     "train-classifier": train_classifier,
     "tokenize": tokenize,

@@ -127,7 +127,11 @@ class ImageFolder:
         keep = [i for i in range(len(folder.samples)) if split_root or (i % 10 == 0) == (split == "test")]
         self.paths = [folder.samples[i][0] for i in keep]
         self._labels = torch.tensor([folder.samples[i][1] for i in keep])
-        self.size, self.mode = size, {1: "L", 3: "RGB"}[channels]
+        if not keep:
+            raise ValueError(f"data: {root} has too few images to leave any for the {split} split")
+        if channels not in (1, 3):
+            raise ValueError(f"data: images are read as grey or RGB, the model wants {channels} channels")
+        self.root, self.size, self.mode = root, size, {1: "L", 3: "RGB"}[channels]
         self.pool = ThreadPoolExecutor(os.cpu_count())
 
     @property
@@ -136,10 +140,10 @@ class ImageFolder:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 of the names and sizes of the files: quick, and notices an added or replaced image."""
+        """SHA-256 of the paths in the folder and sizes of the files: quick, and notices added, moved and replaced ones."""
         digest = hashlib.sha256()
         for path in self.paths:
-            digest.update(f"{Path(path).name}:{os.path.getsize(path)}\n".encode())
+            digest.update(f"{Path(path).relative_to(self.root).as_posix()}:{os.path.getsize(path)}\n".encode())
         return digest.hexdigest()
 
     def _image(self, i: int) -> torch.Tensor:

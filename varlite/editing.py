@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from varlite.models.var import VAR
-from varlite.sampling import Step, generate
+from varlite.sampling import Step, check_labels, generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
@@ -56,13 +56,13 @@ def edit(
 
     `labels` None is the null class (in- and out-painting; guidance then has no effect), otherwise one class an image.
     `settings` are those of `generate`. Returns images in [0, 1]; pixels are not composited, so kept regions are
-    reconstructions too. Raises ValueError if `keep_hw` does not have the shape of the last scale.
+    reconstructions too. Raises ValueError if `keep_hw` does not have the shape of the last scale, or labels do not fit.
     """
     scales = model.scales
     if tuple(keep_hw.shape) != scales.last:
         raise ValueError(f"keep_hw must have the shape of the last scale, {scales.last}, got {tuple(keep_hw.shape)}")
-    idx = tokenizer.encode(img_B3HW, scales)
-    if labels is None:
-        labels = [model.class_embed.null] * len(img_B3HW)
-    hook = keep_tokens(idx, keep_hw.to(img_B3HW.device, torch.bool))
-    return generate(model, tokenizer, labels, on_scale=hook, **settings)
+    label_B = check_labels([model.class_embed.null] * len(img_B3HW) if labels is None else labels, model.config.classes)
+    if len(label_B) != len(img_B3HW):
+        raise ValueError(f"labels must be one for each of the {len(img_B3HW)} images, got {len(label_B)}")
+    hook = keep_tokens(tokenizer.encode(img_B3HW, scales), keep_hw.to(img_B3HW.device, torch.bool))
+    return generate(model, tokenizer, label_B, on_scale=hook, **settings)

@@ -121,7 +121,8 @@ def generate(
         logits_BlV = keep_top(logits_BlV, top_k, top_p)
         idx_Bl = draw(logits_BlV, generator)
         if smooth:
-            h_BlZ = smooth_weights(logits_BlV, progress, generator) @ tokenizer.quantizer.codebook.weight
+            codes_VZ = tokenizer.quantizer.codebook.weight
+            h_BlZ = smooth_weights(logits_BlV, progress, generator).to(codes_VZ.dtype) @ codes_VZ
         else:
             h_BlZ = tokenizer.embed(idx_Bl)
         step = Step(k, scales, tokenizer, logits_BlV, idx_Bl, h_BlZ, f_hat)
@@ -146,6 +147,8 @@ def compile_blocks(model: VAR, backend: str = "inductor") -> None:
 
 def check_labels(labels: torch.Tensor | Iterable[int], classes: int) -> torch.Tensor:
     """Labels as int64 (B,). Raises ValueError if there is none or one lies outside [0, classes]."""
+    if not isinstance(labels, Iterable):
+        raise ValueError(f"labels must be a non-empty list of class indices, got {labels!r}")
     label_B = torch.as_tensor(labels if isinstance(labels, torch.Tensor) else list(labels))
     if label_B.ndim != 1 or len(label_B) == 0 or label_B.is_floating_point():
         raise ValueError(f"labels must be a non-empty list of class indices, got {labels!r}")

@@ -1,0 +1,305 @@
+import math
+
+import pytest
+import torch
+from tiny import LABELS, SIDES, lively_var, tiny_tokenizer
+
+from varlite.sampling import (
+    draw,
+    generate,
+    generate_many,
+    guide,
+    gumbel_noise,
+    image_generator,
+    keep_top,
+    smooth_weights,
+)
+from varlite.scales import Scales
+
+
+@pytest.fixture(scope="module")
+def model():
+    return lively_var().double()
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny_tokenizer().double()
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def recorded(model, tokenizer, labels=LABELS, **settings):
+    """(image, steps): what `generate` gives, and what its hook saw."""
+    steps = []
+    hook = settings.pop("on_scale", None)
+
+    def on_scale(step):
+        steps.append(step)
+        if hook is not None:
+            hook(step)
+
+    return generate(model, tokenizer, labels, on_scale=on_scale, **settings), steps
+
+
+def tokens(*args, **settings):
+    return torch.cat([step.idx_Bl for step in recorded(*args, **settings)[1]], 1)
+
+
+# The filters
+
+
+def plain_keep_top(logits, top_k, top_p):
+    """One row of numbers at a time, as described."""
+    kept = list(logits)
+    if top_k:
+        kth = sorted(kept)[-top_k]
+        kept = [x if x >= kth else -math.inf for x in kept]
+    if top_p:
+        total, summed = sum(math.exp(x) for x in kept), 0.0
+        *others, _likeliest = sorted(range(len(kept)), key=lambda i: kept[i])
+        for i in others:
+            summed += math.exp(kept[i]) / total
+            if summed <= 1 - top_p:
+                kept[i] = -math.inf
+    return kept
+
+
+@pytest.mark.parametrize("top_k", [0, 1, 3, 17])
+@pytest.mark.parametrize("top_p", [0, 0.01, 0.5, 0.9, 0.96, 1])
+def test_the_filters_equal_a_plain_implementation(top_k, top_p):
+    logits = 2 * torch.randn(3, 5, 17, dtype=torch.float64, generator=seeded())
+    expected = [plain_keep_top(row.tolist(), top_k, top_p) for row in logits.flatten(0, 1)]
+    assert keep_top(logits, top_k, top_p).flatten(0, 1).tolist() == expected
+
+
+def test_top_k_keeps_all_that_tie_with_the_last_one_kept():
+    logits = torch.tensor([[[1.0, 3.0, 3.0, 2.0, 3.0, 4.0]]])
+    assert keep_top(logits, 2).isfinite().tolist() == [[[False, True, True, False, True, True]]]
+    assert keep_top(logits, 6).equal(logits) and keep_top(logits, 0).equal(logits)
+
+
+def test_top_p_never_drops_the_likeliest_and_one_keeps_all_but_the_impossible():
+    logits = torch.randn(1, 20, 17, generator=seeded())
+    for top_p in (1e-6, 0.2, 0.9):
+        kept = keep_top(logits, 0, top_p)
+        assert torch.equal(kept.argmax(-1), logits.argmax(-1))
+    assert (keep_top(logits, 0, 1e-6).isfinite().sum(-1) == 1).all()
+    assert torch.equal(keep_top(logits, 0, 1.0), logits)
+    equal = torch.zeros(1, 1, 10)
+    assert keep_top(equal, 0, 0.55).isfinite().sum() == 6  # ties are cut by number
+
+
+def test_the_mass_that_top_p_keeps_is_at_least_p():
+    p_BlV = (3 * torch.randn(2, 50, 30, generator=seeded())).softmax(-1)
+    kept = keep_top(p_BlV.log(), 0, 0.8).isfinite()
+    assert ((p_BlV * kept).sum(-1) > 0.8 - 1e-6).all()
+    # ... and no more than needed: without the least likely of those kept it would be less.
+    smallest = p_BlV.masked_fill(~kept, 2).amin(-1)
+    assert ((p_BlV * kept).sum(-1) - smallest <= 0.8 + 1e-6).all()
+
+
+def test_guidance_moves_away_from_the_null_logits():
+    cond, null = torch.tensor([1.0, 2.0]), torch.tensor([0.5, 3.0])
+    torch.testing.assert_close(guide(cond, null, 2.0), torch.tensor([2.0, 0.0]))
+    assert torch.equal(guide(cond, null, 0.0), cond)
+
+
+def test_draws_follow_the_probabilities_and_never_hit_what_was_dropped():
+    logits = torch.tensor([0.0, math.log(3), -math.inf, 0.0]).expand(1, 40_000, 4)
+    share = draw(logits, seeded()).flatten().bincount()
+    torch.testing.assert_close(share / 40_000, torch.tensor([0.2, 0.6, 0.0, 0.2]), atol=0.01, rtol=0)
+
+
+def test_smooth_weights_are_a_gumbel_softmax_that_sharpens_over_the_scales():
+    logits = torch.randn(2, 3, 5, generator=seeded())
+    for progress, tau in ((0.0, 0.27), (0.5, 0.14175), (1.0, 0.0135)):
+        noise = -torch.empty(2, 3, 5).exponential_(generator=seeded(3)).log()
+        expected = ((logits * (1 + progress) + noise) / tau).softmax(-1)
+        torch.testing.assert_close(smooth_weights(logits, progress, seeded(3)), expected)
+    noise = gumbel_noise(torch.empty(200_000, 1, 1), seeded())
+    assert abs(noise.mean() - 0.5772) < 0.01 and abs(noise.var() - math.pi**2 / 6) < 0.03
+
+
+# The loop
+
+
+def test_each_scale_is_drawn_from_the_guided_teacher_forced_logits_of_the_scales_before(model, tokenizer):
+    _, steps = recorded(model, tokenizer, cfg=3.0, top_k=0, top_p=0, generator=seeded())
+    idx = [step.idx_Bl for step in steps]
+    with torch.inference_mode():
+        x_BLZ = tokenizer.inputs(idx)
+        cond, null = model(x_BLZ, LABELS), model(x_BLZ, torch.full((2,), 10))
+    generator = seeded()
+    for k, (start, end) in enumerate(model.scales.spans):
+        t = 3.0 * k / 3
+        guided = (1 + t) * cond[:, start:end] - t * null[:, start:end]
+        torch.testing.assert_close(steps[k].logits_BlV, guided.float(), atol=1e-4, rtol=1e-4)
+        drawn = torch.multinomial(steps[k].logits_BlV.softmax(-1).flatten(0, 1), 1, generator=generator)
+        assert torch.equal(drawn.view(2, -1), idx[k])
+
+
+def test_the_hook_sees_every_scale_once_with_filtered_logits(model, tokenizer):
+    image, steps = recorded(model, tokenizer, top_k=4, top_p=0, generator=seeded())
+    assert [step.k for step in steps] == [0, 1, 2, 3]
+    assert [step.idx_Bl.shape[1] for step in steps] == [1, 4, 9, 25]
+    assert all((step.logits_BlV.isfinite().sum(-1) == 4).all() for step in steps)
+    with torch.inference_mode():
+        idx = [step.idx_Bl for step in steps]
+        for k, step in enumerate(steps):
+            assert torch.equal(step.h_BlZ, tokenizer.embed(step.idx_Bl))
+            torch.testing.assert_close(step.image(), (tokenizer.decode(idx[: k + 1]) + 1) / 2)
+        assert torch.equal(steps[-1].image(), image)
+    assert image.shape == (2, 1, 10, 10) and 0 <= image.min() and image.max() <= 1
+
+
+def test_the_hook_may_change_what_goes_on_from_a_scale(model, tokenizer):
+    def replace(step):
+        if step.k == 1:
+            step.h_BlZ = tokenizer.embed(torch.full_like(step.idx_Bl, 5))
+
+    _, steps = recorded(model, tokenizer, generator=seeded(), on_scale=replace)
+    _, plain = recorded(model, tokenizer, generator=seeded())
+    assert torch.equal(steps[1].idx_Bl, plain[1].idx_Bl) and torch.equal(steps[1].logits_BlV, plain[1].logits_BlV)
+    with torch.inference_mode():
+        five = tokenizer.embed(torch.full((2, 4), 5))
+        torch.testing.assert_close(steps[2].f_hat_BZhw, tokenizer.accumulate(plain[1].f_hat_BZhw, five, 1))
+    assert not torch.equal(steps[2].logits_BlV, plain[2].logits_BlV)
+
+
+def test_the_same_seed_gives_the_same_tokens_and_another_seed_others(model, tokenizer):
+    a, b, c = (tokens(model, tokenizer, generator=seeded(seed)) for seed in (5, 5, 6))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+    torch.manual_seed(1)
+    without = tokens(model, tokenizer)
+    torch.manual_seed(1)
+    assert torch.equal(without, tokens(model, tokenizer))
+
+
+def test_the_likeliest_code_alone_leaves_nothing_to_chance(model, tokenizer):
+    images = [generate(model, tokenizer, LABELS, top_k=1, generator=seeded(seed)) for seed in (1, 2)]
+    assert torch.equal(*images)
+    assert torch.equal(images[0], generate(model, tokenizer, LABELS, top_p=1e-9, generator=seeded(3)))
+
+
+def test_without_guidance_the_null_class_plays_no_part(model, tokenizer):
+    other = lively_var().double()
+    other.class_embed.table.weight.data[10] += 3
+    for cfg, same in ((0.0, True), (1.5, False)):
+        a, b = (tokens(m, tokenizer, cfg=cfg, top_p=0, generator=seeded()) for m in (model, other))
+        assert torch.equal(a, b) == same
+
+
+def test_guidance_starts_at_the_second_scale(model, tokenizer):
+    guided, plain = (recorded(model, tokenizer, cfg=cfg, top_p=0, generator=seeded())[1] for cfg in (4.0, 0.0))
+    assert torch.equal(guided[0].logits_BlV, plain[0].logits_BlV)
+    assert not torch.equal(guided[1].logits_BlV, plain[1].logits_BlV)
+
+
+def test_guidance_does_nothing_for_the_null_class(model, tokenizer):
+    a, b = (tokens(model, tokenizer, [10, 10], cfg=cfg, generator=seeded()) for cfg in (0.0, 5.0))
+    assert torch.equal(a, b)
+
+
+def test_smooth_mode_mixes_codes_and_draws_all_the_same(model, tokenizer):
+    image, steps = recorded(model, tokenizer, smooth=True, generator=seeded())
+    plain_image, plain = recorded(model, tokenizer, generator=seeded())
+    assert torch.equal(steps[0].idx_Bl, plain[0].idx_Bl) and not torch.equal(image, plain_image)
+    generator = seeded()
+    for k, step in enumerate(steps):
+        draw(step.logits_BlV, generator)
+        weights = smooth_weights(step.logits_BlV, k / 3, generator)
+        torch.testing.assert_close(step.h_BlZ, weights.double() @ tokenizer.quantizer.codebook.weight)
+    assert torch.equal(image, generate(model, tokenizer, LABELS, smooth=True, generator=seeded()))
+
+
+def test_another_schedule_gives_an_image_of_another_size(model, tokenizer):
+    scales = Scales.of([[1, 1], [2, 3], [3, 4], [5, 6]])
+    assert generate(model, tokenizer, LABELS, scales=scales, generator=seeded()).shape == (2, 1, 10, 12)
+
+
+# One generator for each image
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_an_image_with_its_own_generator_does_not_depend_on_its_batch(model, tokenizer, smooth):
+    labels = [0, 1, 2, 2, 9]
+
+    def batch(rows):
+        chosen = [labels[i] for i in rows]
+        image, steps = recorded(model, tokenizer, chosen, generator=[seeded(100 + i) for i in rows], smooth=smooth)
+        return image, torch.cat([step.idx_Bl for step in steps], 1)
+
+    image, idx = batch(range(5))
+    for rows in ([3], [0, 1], [4, 2]):
+        part_image, part_idx = batch(rows)
+        assert torch.equal(part_idx, idx[list(rows)])
+        torch.testing.assert_close(part_image, image[list(rows)])
+    assert not torch.equal(idx[2], idx[3])  # the same class, another generator
+
+
+def test_the_batch_size_of_many_images_changes_none_of_them(model, tokenizer):
+    labels, results = [3, 3, 0, 3, 1, 0, 0], []
+    for batch in (1, 3, 64):
+        seen = []
+        parts = list(generate_many(model, tokenizer, labels, 7, batch, on_scale=lambda s, seen=seen: seen.append(s)))
+        assert [label for _, some in parts for label in some] == labels
+        assert [len(image) for image, _ in parts] == [batch] * (7 // batch) + [7 % batch] * (7 % batch > 0)
+        per_scale = [torch.cat([s.idx_Bl for s in seen if s.k == k]) for k in range(4)]
+        results.append((torch.cat([image for image, _ in parts]), torch.cat(per_scale, 1)))
+    for image, idx in results[1:]:
+        assert torch.equal(idx, results[0][1])
+        torch.testing.assert_close(image, results[0][0])
+    assert len(results[0][1].unique(dim=0)) == 7
+
+
+def test_many_images_are_made_one_batch_after_another(model, tokenizer):
+    calls = []
+    stream = generate_many(model, tokenizer, [0] * 1000, 0, batch=2, on_scale=lambda step: calls.append(step.k))
+    assert calls == []
+    next(stream)
+    assert calls == [0, 1, 2, 3]
+
+
+def test_every_image_has_random_numbers_of_its_own():
+    keys = [(seed, label, index) for seed in (0, 1) for label in range(10) for index in range(50)]
+    first = {torch.rand(2, generator=image_generator(*key)).tolist()[0] for key in keys}
+    assert len(first) == len(keys)
+    assert torch.equal(*(torch.rand(3, generator=image_generator(4, 2, 1)) for _ in range(2)))
+
+
+# Wrong arguments
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cfg": -0.5}, r"cfg must be 0 or more .*, got -0.5"),
+        ({"cfg": math.nan}, "cfg"),
+        ({"cfg": math.inf}, "cfg"),
+        ({"top_k": 33}, "top_k must be an integer from 0 .off. to the codebook size 32, got 33"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_k": 2.5}, "top_k"),
+        ({"top_p": 1.01}, "top_p must lie in 0 .off. .. 1, got 1.01"),
+        ({"top_p": -0.1}, "top_p"),
+        ({"top_p": math.nan}, "top_p"),
+        ({"generator": [torch.Generator()]}, "one for each of the 2 labels, got 1"),
+        ({"labels": []}, "labels must be a non-empty list of class indices"),
+        ({"labels": [0.5, 1.0]}, "non-empty list of class indices"),
+        ({"labels": [[0], [1]]}, "non-empty list of class indices"),
+        ({"labels": 3}, "non-empty list of class indices, got 3"),
+        ({"labels": [0, 11]}, r"labels must lie in 0 .. 9 \(10 is the null class\), got \[0, 11\]"),
+        ({"labels": torch.tensor([-1])}, "labels must lie in 0 .. 9"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused_before_anything_is_computed(model, tokenizer, settings, message):
+    with pytest.raises(ValueError, match=message):
+        generate(model, tokenizer, **{"labels": [0, 1], "on_scale": lambda step: pytest.fail("sampled")} | settings)
+
+
+def test_labels_may_be_any_iterable_of_whole_numbers(model, tokenizer):
+    a, b, c = (tokens(model, tokenizer, labels, generator=seeded()) for labels in ([1, 2], range(1, 3), LABELS.int()))
+    assert torch.equal(a, b) and torch.equal(b, c)
+    assert model.scales.sides == SIDES
