@@ -1,7 +1,10 @@
 import os
 
 import pytest
+import tiny
 from lab import NO_BROWSER, find_chromium
+
+from varlite.training import tokens
 
 QUIET = ["quic", "background-networking", "component-update", "sync"]  # else Chromium calls home
 FLAGS = ["--no-sandbox", "--no-first-run", "--disable-gpu", *(f"--disable-{feature}" for feature in QUIET)]
@@ -19,3 +22,21 @@ def browser_type_launch_args(browser_type_launch_args):
     if executable is None:
         pytest.fail(NO_BROWSER) if os.environ.get("CI") else pytest.skip(NO_BROWSER)
     return browser_type_launch_args | {"executable_path": executable, "args": FLAGS}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder with images and the two stages trained on them: `images`, `vq`, `var`."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        tiny.add_presets(patch)
+        patch.setattr(tokens, "CACHE", folder / "cache")
+        tiny.train_both(tiny.image_folder(folder / "images", per_class=30), folder)
+    return folder
+
+
+@pytest.fixture
+def presets(monkeypatch, tmp_path):
+    """`tiny-vq` and `tiny-var` can be trained, with a cache of tokens of the test's own."""
+    tiny.add_presets(monkeypatch)
+    monkeypatch.setattr(tokens, "CACHE", tmp_path / "cache")

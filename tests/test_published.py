@@ -37,9 +37,10 @@ def lfs_pointer(path):
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1242\n")
 
 
-def truncated(path):
+def truncated(path, share=0.9):
     torch.save(to_published(tiny_var()), path)
-    path.write_bytes(path.read_bytes()[:-20_000])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: round(len(whole) * share)])
 
 
 def other_zip(path):
@@ -61,6 +62,8 @@ def pickled_list(path):
         (web_page, "is a web page, not a checkpoint"),
         (lfs_pointer, "is a git-lfs pointer, not the checkpoint itself: run `git lfs pull`"),
         (truncated, "is truncated or damaged"),
+        (lambda path: truncated(path, 0.5), "is truncated or damaged"),
+        (lambda path: truncated(path, 0.01), "is truncated or damaged"),
         (other_zip, "is truncated or damaged"),
         (lambda path: path.write_bytes(b""), "it is empty"),
         (lambda path: path.write_bytes(bytes(range(256)) * 9), "is not a checkpoint written by torch.save"),

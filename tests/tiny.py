@@ -1,14 +1,28 @@
 """Models and data small enough for tests."""
 
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from varlite.models import VAR, VARConfig
+from varlite.presets import (
+    MODELS,
+    TOKENIZERS,
+    ModelPreset,
+    TokenizerPreset,
+    TokenizerRecipe,
+    TransformerRecipe,
+)
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
+from varlite.training import decoder, loop
+from varlite.training import tokenizer as stage1
+from varlite.training import transformer as stage2
 
 SIDES = [1, 2, 3, 5]
 RECTANGULAR = [[1, 2], [2, 3], [3, 5]]
@@ -75,3 +89,26 @@ def image_folder(root: Path, per_class=20, classes=("round", "square"), side=14,
             noisy = shape * r.uniform(0.6, 1) + 0.05 * r.standard_normal(shape.shape)
             Image.fromarray((noisy.clip(0, 1) * 255).astype(np.uint8)).save(root / name / f"{i:03d}.png")
     return root
+
+
+def add_presets(patch: pytest.MonkeyPatch):
+    """`tiny-vq` and `tiny-var`, which train in a second or two, with a checkpoint every few steps."""
+    recipe = {"steps": 60, "batch": 16, "warmup": 5, "ema": 0.9, "lr": 3e-3}
+    vq = TokenizerPreset(tokenizer_config(), TokenizerRecipe(**recipe, l1=0.2, quantizer=0.2))
+    patch.setitem(TOKENIZERS, "tiny-vq", vq)
+    var = ModelPreset(var_config(gamma_init=0.1), "tiny-vq", TransformerRecipe(**recipe))
+    patch.setitem(MODELS, "tiny-var", var)
+    often = partial(loop.run_loop, log_every=5, save_every=7, validate_every=20)
+    for module in (stage1, stage2, decoder):
+        patch.setattr(module, "run_loop", often)
+
+
+def train_both(data: Path, out: Path):
+    """Both stages, in `out`/vq and `out`/var."""
+    stage1.train_tokenizer("tiny-vq", str(data), out / "vq")
+    stage2.train("tiny-var", str(data), out / "var", tokenizer=out / "vq")
+
+
+if __name__ == "__main__":
+    add_presets(pytest.MonkeyPatch())
+    train_both(*map(Path, sys.argv[1:]))

@@ -140,7 +140,7 @@ class ImageFolder:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 of the paths in the folder and sizes of the files: quick, and notices added, moved and replaced ones."""
+        """SHA-256 of the paths and sizes of the files: quick, and notices an added, moved or replaced image."""
         digest = hashlib.sha256()
         for path in self.paths:
             digest.update(f"{Path(path).relative_to(self.root).as_posix()}:{os.path.getsize(path)}\n".encode())

@@ -24,7 +24,7 @@ def atomic(path: Path) -> Iterator[Path]:
     os.close(handle)
     try:
         yield Path(name)
-        with open(name, "rb") as file:
+        with open(name, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp's files are private
         os.replace(name, path)

@@ -84,8 +84,8 @@ def published(depth: int, gamma_init: float, **others: Any) -> ModelPreset:
 
 
 MODELS: dict[str, ModelPreset] = {
-    "fashion-var-d4": fashion(4, TransformerRecipe(steps=4000, batch=128, lr=2e-3, warmup=200, ema=0.998)),
-    "fashion-var-d6": fashion(6, TransformerRecipe(steps=3000, batch=128, lr=1.5e-3, warmup=200, ema=0.998)),
+    "fashion-var-d4": fashion(4, TransformerRecipe(steps=3600, batch=64, lr=2e-3, warmup=100, ema=0.998)),
+    "fashion-var-d6": fashion(6, TransformerRecipe(steps=2600, batch=64, lr=1.5e-3, warmup=100, ema=0.998)),
     # FID of the paper (arXiv 2404.02905, tables 1 and 2), 50,000 images
     "var-d16": published(16, 1e-3),  # 3.30
     "var-d20": published(20, 1e-3),  # 2.57

@@ -37,7 +37,7 @@ def read_pth(path: Path) -> dict[str, torch.Tensor]:
         tensors = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(f"{path} holds Python objects other than tensors, which are never executed: refused") from None
-    except (RuntimeError, EOFError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise ValueError(f"{path} is truncated or damaged ({str(error).splitlines()[0]})") from None
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
         keys = list(tensors)[:6] if isinstance(tensors, dict) else type(tensors).__name__

@@ -14,13 +14,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from varlite.data import batch_indices, open_dataset, to_float
 from varlite.presets import TokenizerRecipe
-from varlite.pretrained import load_tokenizer
+from varlite.pretrained import load_tokenizer, weights_file
 from varlite.tokenizer import VQVAE
 from varlite.training.loop import Run, Stateful, command, override, run_loop, warmup_cosine
 from varlite.training.tokenizer import validate_tokenizer
 from varlite.training.tokens import cache_tokens, fingerprint
 
-RECIPE = TokenizerRecipe(steps=3000, batch=64, lr=5e-4, warmup=100, ema=0.998, l1=0.2, quantizer=0.0)
+RECIPE = TokenizerRecipe(steps=2400, batch=64, lr=5e-4, warmup=100, ema=0.998, l1=0.2, quantizer=0.0)
 
 
 def tune_decoder(
@@ -85,4 +85,4 @@ def tune_decoder(
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "ema": ema}
     seconds = run_loop(run, parts, train_step, lambda: validate_tokenizer(averaged, val_images), recipe.steps)
     about = {"kind": "tokenizer", "config": asdict(model.config), "classes": train.classes}
-    return run.finish(about, averaged.state_dict(), seconds)
+    return run.finish(about, averaged.state_dict(), seconds, started_from=weights_file(tokenizer))

@@ -4,7 +4,6 @@ The folder holds `config.json`, `log.jsonl` (one line per log step), `checkpoint
 the end, `model.safetensors` and `card.json`. The same command again goes on from the last checkpoint, bit for bit.
 """
 
-import fcntl
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from varlite.files import atomic, save_model, write_json
@@ -46,11 +46,11 @@ class Run:
     def __init__(self, out: Path, config: dict[str, Any], command: str):
         self.out, self.config, self.command = out, json.loads(json.dumps(config)), command
         out.mkdir(parents=True, exist_ok=True)
-        # Held open, and with it the lock, until the process ends in whatever way.
-        self._lock = open(out / ".lock", "w")  # noqa: SIM115
+        # Held until the process ends, in whatever way.
+        self._lock = FileLock(out / ".lock")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._lock.acquire(blocking=False)
+        except Timeout:
             raise OSError(f"{out} is being written by another training: wait for it, or use another --out") from None
         path = out / "config.json"
         if path.exists():
@@ -80,8 +80,8 @@ class Run:
             return None
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{path} is damaged ({error}): delete {self.out} to start again") from None
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):  # their messages are torch's, many lines long
+            raise ValueError(f"{path} is damaged: delete {self.out} to start again") from None
         self._keep_log_to(state["step"])
         return state
 
@@ -96,11 +96,21 @@ class Run:
         with atomic(self.out / "checkpoint.pt") as temporary:
             torch.save(state, temporary)
 
-    def finish(self, about: dict[str, Any], tensors: dict[str, torch.Tensor], seconds: float) -> Path:
-        """Write the model and its card: where the weights come from, without scores yet."""
+    def finish(
+        self, about: dict[str, Any], tensors: dict[str, torch.Tensor], seconds: float, started_from: Path | None = None
+    ) -> Path:
+        """Write the model and its card: where the weights come from, without scores yet.
+
+        `started_from` is the file of the model that was trained further; what its card says goes onto this one.
+        """
         save_model(self.model_path, about, tensors)
         record = {"minutes": round(seconds / 60, 1), "machine": machine(), "command": self.command}
-        write_json(self.out / "card.json", {"training": self.config | record})
+        before = started_from.parent / "card.json" if started_from is not None else None
+        history = json.loads(before.read_text()) if before is not None and before.exists() else {}
+        write_json(
+            self.out / "card.json",
+            {"training": self.config | record} | ({"started_from": history["training"]} if history else {}),
+        )
         return self.model_path
 
     def log(self, record: dict[str, Any]) -> None:

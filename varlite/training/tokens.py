@@ -1,6 +1,5 @@
 """Token maps of a dataset, made once and kept: training a transformer never runs the encoder."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from tqdm import tqdm
 
 from varlite.data import Dataset, TokenCache, open_dataset, to_float
@@ -38,15 +38,15 @@ def cache_tokens(tokenizer: VQVAE, data: str, split: str, batch: int = 250) -> T
     dataset = open_dataset(data, split, tokenizer.image_size(), tokenizer.config.channels)
     tokenizer_sha256 = fingerprint(tokenizer)
     folder = CACHE / f"tokens-{tokenizer_sha256[:12]}-{dataset.checksum[:12]}"
+    if (folder / "meta.json").exists():
+        return TokenCache(folder)
     if tokenizer.config.vocab > 2**16:
         raise ValueError(f"tokens are kept in 16 bits: a codebook of {tokenizer.config.vocab} codes is too large")
     CACHE.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(folder.name + ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a second training that wants the same tokens waits for the first
+    with FileLock(folder.with_name(folder.name + ".lock")):  # a second training that wants the same tokens waits
         if not (folder / "meta.json").exists():
-            _encode(
-                tokenizer, dataset, folder, {"data": data, "split": split, "tokenizer_sha256": tokenizer_sha256}, batch
-            )
+            about = {"data": data, "split": split, "tokenizer_sha256": tokenizer_sha256}
+            _encode(tokenizer, dataset, folder, about, batch)
     return TokenCache(folder)
 
 
