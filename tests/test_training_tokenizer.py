@@ -113,7 +113,7 @@ def test_a_short_training_learns_to_reconstruct(trained):
 
 
 def test_tuning_the_decoder_keeps_the_tokens_and_lowers_the_error(trained, presets, tmp_path):
-    path = tune_decoder(str(trained / "vq"), str(trained / "images"), tmp_path / "tuned", steps=40)
+    path = tune_decoder(str(trained / "vq"), str(trained / "images"), tmp_path / "tuned", steps=20)
     before, after = (load_tokenizer(p) for p in (trained / "vq", path.parent))
     assert fingerprint(before) == fingerprint(after)
     log = [json.loads(line) for line in (tmp_path / "tuned" / "log.jsonl").read_text().splitlines()]

@@ -28,7 +28,7 @@ SIDES = [1, 2, 3, 5]
 RECTANGULAR = [[1, 2], [2, 3], [3, 5]]
 SCHEDULES = [SIDES, RECTANGULAR, [1, 4, 7]]
 LABELS = torch.tensor([1, 2])
-NET = {"ch": 32, "multipliers": (1, 1), "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)}
+NET = {"ch": 32, "multipliers": (1, 1), "encoder_blocks": (0, 1), "decoder_blocks": (0, 1)}
 
 
 def tokenizer_config(**changes) -> TokenizerConfig:
@@ -93,7 +93,7 @@ def image_folder(root: Path, per_class=20, classes=("round", "square"), side=14,
 
 def add_presets(patch: pytest.MonkeyPatch):
     """`tiny-vq` and `tiny-var`, which train in a second or two, with a checkpoint every few steps."""
-    recipe = {"steps": 60, "batch": 16, "warmup": 5, "ema": 0.9, "lr": 3e-3}
+    recipe = {"steps": 40, "batch": 8, "warmup": 5, "ema": 0.9, "lr": 3e-3}
     vq = TokenizerPreset(tokenizer_config(), TokenizerRecipe(**recipe, l1=0.2, quantizer=0.2))
     patch.setitem(TOKENIZERS, "tiny-vq", vq)
     var = ModelPreset(var_config(gamma_init=0.1), "tiny-vq", TransformerRecipe(**recipe))
