@@ -203,8 +203,8 @@ def evaluate(
 
 
 def convert(
-    source: Annotated[Path, Positional],
-    out: Annotated[Path, Positional],
+    source: Annotated[Path, Positional, tyro.conf.arg(metavar="IN")],
+    out: Annotated[Path, Positional, tyro.conf.arg(metavar="OUT")],
     dtype: Literal["float32", "float16", "bfloat16"] | None = None,
     scales: tuple[int, ...] | None = None,
     heads: int | None = None,

@@ -39,7 +39,7 @@ def read_card(name: str) -> dict[str, Any]:
 
 def table() -> str:
     """All presets: parameters, sides of the scales, tokens, and scores where weights ship."""
-    lines = [f"{'name':20s} {'parameters':>12s} {'tokens':>6s}  {'scales':36s} scores"]
+    lines = [f"{'name':20s} {'parameters':>13s} {'tokens':>6s}  {'scales':36s} scores"]
     for name in [*TOKENIZERS, *MODELS]:
         config = (TOKENIZERS | MODELS)[name].config
         scales, scores = Scales.of(config.scales), read_card(name).get("scores", {})
@@ -50,7 +50,7 @@ def table() -> str:
         if not scores:
             shown = "weights from the hub, or --weights" if (TOKENIZERS | MODELS)[name].hub else "not trained yet"
         sides = ",".join(map(str, scales.sides))
-        lines.append(f"{name:20s} {parameters(build_empty(name)):12,d} {scales.total:6d}  {sides:36s} {shown}")
+        lines.append(f"{name:20s} {parameters(build_empty(name)):13,d} {scales.total:6d}  {sides:36s} {shown}")
     lines.append(
         "FD ratio: Fréchet distance of samples in features of fashion-classifier, over that of reconstructions."
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from varlite.data import DATA
 from varlite.files import atomic, read_model, save_model
@@ -63,8 +64,8 @@ def load(
     if about["kind"] not in KINDS:
         raise ValueError(f"{path} is a {about['kind']}, not a transformer ({', '.join(KINDS)})")
     model = _assemble(*KINDS[about["kind"]], about, tensors, path, device, dtype)
-    beside = path.parent / "tokenizer.safetensors"
-    source = beside if beside.exists() else about["tokenizer"]
+    names = ["tokenizer.safetensors", *_file_names(TOKENIZERS.get(about["tokenizer"]))]
+    source = next((path.parent / name for name in names if (path.parent / name).exists()), about["tokenizer"])
     return model, load_tokenizer(source, device=device, dtype=dtype, scales=model.scales, revision=revision)
 
 
@@ -160,8 +161,10 @@ def _load_published(name: str, preset: ModelPreset, weights, device, dtype, revi
     return model, load_tokenizer(source, device=device, dtype=dtype, scales=scales, revision=revision)
 
 
-def _file_names(preset: ModelPreset | TokenizerPreset) -> list[str]:
-    assert preset.hub is not None
+def _file_names(preset: ModelPreset | TokenizerPreset | None) -> list[str]:
+    """What the files of a published model may be called: as they were published, or converted."""
+    if preset is None or preset.hub is None:
+        return []
     return [preset.hub[1], str(Path(preset.hub[1]).with_suffix(".safetensors"))]
 
 
@@ -233,9 +236,20 @@ def _same_config(name: str, expected: Any, found: Any, path: Path) -> None:
 # Putting weights into models
 
 
+class _NoInitialValues(TorchFunctionMode):
+    """Skip in-place functions, which is what initialisers are made of. On the meta device they would do nothing either,
+    but the first of them makes torch import 900 modules, two seconds of every start."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = getattr(func, "__name__", "")
+        if name.endswith("_") and not name.endswith("__"):
+            return args[0] if args else (kwargs or {})["tensor"]  # methods, and the functions of torch.nn.init
+        return func(*args, **(kwargs or {}))
+
+
 def _on_meta(cls, config):
     """A model without memory behind its weights, so that nothing is paid for initial values nobody will see."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NoInitialValues():
         return cls(config)
 
 

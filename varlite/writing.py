@@ -1,6 +1,7 @@
 """Samples to disk, as they are made."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,10 @@ def write_samples(
     model, tokenizer = load(name, weights, device=device)
     chosen = parse_classes(classes, model.config.classes)
     check_settings(settings["cfg"], settings["top_k"], settings["top_p"], model.config.vocab)
-    out.mkdir(parents=True, exist_ok=True)
-    if not os.access(out, os.W_OK):
-        raise PermissionError(f"out: {out} is not writable")
+    for argument, folder in (("out", out), ("grid", grid.parent if grid is not None else out)):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{argument}: {folder} is not writable")
 
     if compiled:
         compile_blocks(model)
@@ -89,7 +91,7 @@ def write_samples(
         "batch": batch,
         "device": str(device),
         "versions": {"varlite": varlite.__version__, "torch": torch.__version__, "numpy": np.__version__},
-        "command": "varlite " + " ".join(sys.argv[1:]),
+        "command": shlex.join(["varlite", *sys.argv[1:]]),
     }
     write_json(out / "samples.json", record)
     if grid is not None:
