@@ -1,4 +1,4 @@
-"""Zero-shot editing (VAR, arXiv 2404.02905, section 4.4): keep an image's own tokens in one region, sample the rest.
+"""Zero-shot editing (VAR, arXiv 2404.02905): keep an image's own tokens in one region and sample the rest.
 
 A hook of `generate`, which draws at every position and then puts the kept embeddings back, scale by scale.
 """

@@ -1,4 +1,4 @@
-"""Sampling: the coarse-to-fine loop (VAR, arXiv 2404.02905, algorithm 2), guidance and filters as plain functions."""
+"""Sampling: the coarse-to-fine loop (VAR, arXiv 2404.02905, section 3.2), guidance and filters as plain functions."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence

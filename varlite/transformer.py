@@ -110,7 +110,7 @@ def drop_path(x_BlC: torch.Tensor, p: float, training: bool) -> torch.Tensor:
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, both residual, modulated and gated by the condition (VAR, appendix B)."""
+    """Attention and feed-forward, both residual, modulated and gated by the condition, as in DiT."""
 
     def __init__(self, C: int, heads: int, hidden: int, normalise: bool, shared_adaln: bool, drop_path: float):
         super().__init__()

@@ -144,7 +144,7 @@ class VAR(nn.Module):
 
 @torch.no_grad()
 def initialise(model: VAR) -> None:
-    """Truncated normal everywhere, biases zero; small head, residual gates and output projections (VAR, appendix A)."""
+    """Truncated normal everywhere, biases zero; small head, residual gates and output projections, as published."""
     c, n = model.config, len(model.branches)
     std = math.sqrt(1 / (3 * c.width))
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]

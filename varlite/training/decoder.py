@@ -1,7 +1,7 @@
 """Between the stages: go on training the decoder alone. Encoder, codebook and phi's rest: tokens keep their meaning.
 
-Worth it after stage 1, whose decoder chases codes that move, and to adapt a tokenizer to other images without making
-the transformers that speak its tokens useless.
+To adapt a tokenizer's pictures to other images, or to polish them, without making the transformers that speak its
+tokens useless.
 """
 
 from dataclasses import asdict
