@@ -5,6 +5,7 @@ import torch
 from tiny import LABELS, SIDES, lively_var, tiny_tokenizer
 
 from varlite.sampling import (
+    compile_blocks,
     draw,
     generate,
     generate_many,
@@ -218,6 +219,21 @@ def test_smooth_mode_mixes_codes_and_draws_all_the_same(model, tokenizer):
 def test_another_schedule_gives_an_image_of_another_size(model, tokenizer):
     scales = Scales.of([[1, 1], [2, 3], [3, 4], [5, 6]])
     assert generate(model, tokenizer, LABELS, scales=scales, generator=seeded()).shape == (2, 1, 10, 12)
+
+
+def test_compiled_blocks_sample_the_same_images_from_one_graph_for_each_scale(model, tokenizer):
+    compiled, graphs = lively_var().double(), []
+
+    def backend(graph, inputs):
+        graphs.append(tuple(inputs))
+        return graph
+
+    compile_blocks(compiled, backend)
+    for _ in range(2):
+        image = generate(compiled, tokenizer, LABELS, generator=seeded())
+    torch.testing.assert_close(image, generate(model, tokenizer, LABELS, generator=seeded()))
+    assert 4 <= len(graphs) <= 8
+    torch._dynamo.reset()
 
 
 # One generator for each image
