@@ -222,29 +222,26 @@ def test_a_training_leaves_config_log_checkpoint_model_and_card(trained, stage):
     assert "val_mse" in log[-1] if stage == "vq" else "val_loss" in log[-1]
 
 
-def wait_for(process, path, lines):
-    while (len(path.read_text().splitlines()) if path.exists() else 0) < lines:
-        assert process.poll() is None, process.stderr.read().decode()
-        time.sleep(0.002)
-
-
 def test_trainings_killed_at_random_moments_give_the_same_models_as_uninterrupted_ones(trained, tmp_path):
     command = [sys.executable, str(Path(__file__).with_name("tiny.py")), str(trained / "images"), str(tmp_path)]
-    environment = os.environ | {"VARLITE_CACHE": str(tmp_path / "cache")}
+    environment, errors = os.environ | {"VARLITE_CACHE": str(tmp_path / "cache")}, tmp_path / "stderr"
 
     def start():
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=errors.open("w"))
 
     for stage in ("vq", "var"):
         lines, delay = random.randint(1, 4), random.uniform(0, 0.05)
         print(f"{stage}: killed {delay:.3f} s after line {lines} of its log")  # shown if the test fails
+        log = tmp_path / stage / "log.jsonl"
         with start() as process:
-            wait_for(process, tmp_path / stage / "log.jsonl", lines)
+            while (len(log.read_text().splitlines()) if log.exists() else 0) < lines:
+                assert process.poll() is None, errors.read_text()
+                time.sleep(0.002)
             time.sleep(delay)
             process.kill()
         assert process.returncode == -signal.SIGKILL and not (tmp_path / stage / "model.safetensors").exists()
     with start() as process:
-        assert process.wait() == 0, process.stderr.read().decode()
+        assert process.wait() == 0, errors.read_text()
     for file in ("vq/model.safetensors", "var/model.safetensors", "var/tokenizer.safetensors"):
         (about, ours), (expected_about, expected) = (read_model(folder / file) for folder in (tmp_path, trained))
         assert about == expected_about and ours.keys() == expected.keys()
