@@ -127,3 +127,17 @@ class NotebookPage:
             };
             return Promise.all([...document.querySelectorAll('.jp-OutputArea-output img')].map(colours));
         }""")
+
+    def pixels(self, selector: str) -> str:
+        """The first picture that `selector` finds, as the browser shows it: equal strings are equal pictures."""
+        return self.page.evaluate(
+            """async selector => {
+            const img = document.querySelector(selector);
+            await img.decode();
+            const canvas = document.createElement('canvas');
+            [canvas.width, canvas.height] = [img.naturalWidth, img.naturalHeight];
+            canvas.getContext('2d').drawImage(img, 0, 0);
+            return canvas.toDataURL();
+        }""",
+            selector,
+        )

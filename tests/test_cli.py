@@ -2,6 +2,7 @@ import inspect
 import json
 import subprocess
 import sys
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tiny import lively_var
 from varlite import cli
 from varlite.names import to_published
 from varlite.presets import MODELS, TOKENIZERS
+from varlite.training.options import Options
 
 
 @pytest.fixture
@@ -152,14 +154,16 @@ def test_a_wrong_argument_of_sampling_is_answered_in_one_line_before_the_first_i
     ("arguments", "message"),
     [
         (["train", "--preset", "x"], "unknown model preset 'x'; there are: fashion-var-d4"),
-        (["train", "--preset", "var-d16"], "preset var-d16 is a published model without a training recipe"),
+        (["train", "--recipe", "gan=1"], "recipe: there is no entry 'gan'; there are: steps, batch, lr"),
+        (["train", "--start", "nothing"], "unknown model 'nothing': neither a file or folder here"),
+        (["train", "--accumulate", "5"], "batch must be a multiple of processes x micro-steps (1 x 5), got 64"),
         (["train", "--tokenizer", "nothing"], "unknown tokenizer 'nothing'"),
         (["train", "--steps", "0"], "steps must be positive, got 0"),
         (["train-tokenizer", "--preset", "x"], "unknown tokenizer preset 'x'; there are: fashion-vq"),
         (["train-tokenizer", "--lr=-1"], "lr must be positive, got -1.0"),
         (
             ["train-tokenizer", "--data", "nothing"],
-            "data: nothing is neither the name of a dataset (fashion) nor",
+            "data: nothing is neither the name of a dataset (fashion, cifar10) nor",
         ),
         (["train-tokenizer", "--data", "empty"], "data: empty must hold one sub-folder of images for each class"),
         (["train-tokenizer", "--steps", "1", "--out", "a-file/x"], "a-file"),
@@ -197,7 +201,10 @@ def test_the_help_of_a_command_explains_every_option(varlite, command):
     explained = dict(
         line.strip().split(": ", 1) for line in function.__doc__.split("Args:")[1].splitlines() if ": " in line
     )
-    for name, parameter in inspect.signature(function).parameters.items():
+    parameters = dict(inspect.signature(function).parameters)
+    if parameters.pop("options", None):
+        assert all(f"--{field.name.replace('_', '-')}" in out for field in fields(Options))
+    for name, parameter in parameters.items():
         if parameter.default is not inspect.Parameter.empty and "Positional" not in str(parameter.annotation):
             assert f"--{name.replace('_', '-')}" in out or f"[{name.upper()}]" in out or command == "info"
         assert " ".join(explained[name].split()[:5]) in flat, f"{name} is not explained"
@@ -228,7 +235,7 @@ def test_info_of_one_model_is_its_configuration_and_card(varlite, model):
 
 def test_info_measures_what_a_model_costs(varlite, presets, monkeypatch):
     monkeypatch.setitem(
-        MODELS, "tiny-hub", MODELS["tiny-var"].__class__(MODELS["tiny-var"].config, "tiny-vq", hub=("a", "b"))
+        MODELS, "tiny-hub", replace(MODELS["tiny-var"], hub=("a", "b"))
     )
     _, out, _ = varlite("info", "tiny-hub", "--measure")
     assert "one image of 10 x 10" in out and "random weights" in out and "peak memory of the process" in out

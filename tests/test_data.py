@@ -1,14 +1,24 @@
 import gzip
+import hashlib
+import pickle
 import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tiny import image_folder
 
-from varlite.data import DATA, FASHION_FILES, FashionMNIST, ImageFolder, batch_indices, open_dataset, to_bytes, to_float
+from varlite.data import (
+    CIFAR10,
+    DATA,
+    FASHION_FILES,
+    FashionMNIST,
+    ahead,
+    batch_indices,
+    open_dataset,
+    to_bytes,
+    to_float,
+)
 
 
 @pytest.fixture
@@ -62,11 +72,83 @@ def test_bytes_survive_the_way_to_floats_and_back():
     assert to_bytes(torch.tensor([-0.2, 0.0019, 0.002, 1.3])).tolist() == [0, 0, 1, 255]
 
 
-def test_a_named_dataset_of_another_size_or_split_is_refused():
-    with pytest.raises(ValueError, match="fashion has 1 x 28 x 28 images, the model wants 3 x 256 x 256"):
-        open_dataset("fashion", "train", (256, 256), 3)
+@pytest.mark.parametrize(("size", "channels"), [((28, 28), 3), ((32, 32), 3), ((20, 40), 1)])
+def test_a_named_dataset_takes_the_size_and_channels_of_the_model(size, channels):
+    data, native = open_dataset("fashion", "test", size, channels), open_dataset("fashion", "test", (28, 28), 1)
+    rows = torch.tensor([3, 0, 3])
+    images = data.images(rows)
+    assert images.shape == (3, channels, *size) and images.dtype == torch.uint8
+    assert (images == images[:, :1]).all() and torch.equal(images[0], images[2])
+    assert data.checksum == native.checksum and torch.equal(data.labels, native.labels)
+    if size == (28, 28):
+        assert torch.equal(images[:, :1], native.images(rows))
+
+
+def test_images_that_fit_are_never_resampled_only_mirrored():
+    data = open_dataset("fashion", "test", (28, 28), 1)
+    rows = torch.arange(40)
+    plain = data.images(rows)
+    assert torch.equal(data.images(rows, crop_seed=3), plain)
+    flipped = data.images(rows, crop_seed=3, flip=True)
+    mirrored = [torch.equal(b, a.flip(-1)) for a, b in zip(plain, flipped, strict=True)]
+    assert 8 < sum(mirrored) < 32
+    kept = ~torch.tensor(mirrored)
+    assert torch.equal(flipped[kept], plain[kept])
+
+
+def test_a_dataset_refuses_what_it_cannot_give():
+    with pytest.raises(ValueError, match="read as grey or RGB, the model wants 4 channels"):
+        open_dataset("fashion", "train", (28, 28), 4)
     with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'val'"):
         open_dataset("fashion", "val", (28, 28), 1)
+    with pytest.raises(ValueError, match="flip mirrors at random and needs a crop_seed"):
+        open_dataset("fashion", "test", (28, 28), 1).images(torch.arange(2), flip=True)
+
+
+# CIFAR-10, of twenty images
+
+
+@pytest.fixture
+def cifar(tmp_path, monkeypatch):
+    from torchvision.datasets import CIFAR10 as Files
+
+    r, folder = np.random.RandomState(0), tmp_path / "root" / Files.base_folder
+    folder.mkdir(parents=True)
+
+    def write(name, content):
+        (folder / name).write_bytes(pickle.dumps(content))
+        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+
+    pixels = r.randint(0, 256, (20, 3, 32, 32)).astype(np.uint8)
+    for listed, part in (("train_list", slice(0, 15)), ("test_list", slice(15, 20))):
+        content = {"data": pixels[part].reshape(-1, 3072), "labels": list(range(10))[: len(pixels[part])]}
+        content["labels"] += [0] * (len(pixels[part]) - len(content["labels"]))
+        monkeypatch.setattr(Files, listed, [write(listed, content)])
+    name, md5 = write("batches.meta", {"label_names": [f"class {i}" for i in range(10)]})
+    monkeypatch.setattr(Files, "meta", {"filename": name, "key": "label_names", "md5": md5})
+    return tmp_path / "root", torch.from_numpy(pixels)
+
+
+def test_cifar10_is_read_from_where_torchvision_keeps_it(cifar):
+    root, pixels = cifar
+    train, test = (CIFAR10(split, root) for split in ("train", "test"))
+    assert torch.equal(train.images(torch.arange(15)), pixels[:15]) and torch.equal(test.all_images, pixels[15:])
+    assert train.labels.tolist() == [*range(10), 0, 0, 0, 0, 0] and train.classes[3] == "class 3"
+    assert train.checksum != test.checksum == CIFAR10("test", root).checksum
+    grey = CIFAR10("test", root, (16, 16), 1).images(torch.tensor([1]))
+    assert grey.shape == (1, 1, 16, 16)
+
+
+def test_cifar10_that_cannot_be_fetched_says_what_to_put_where(tmp_path, monkeypatch):
+    from torchvision.datasets import CIFAR10 as Files
+
+    monkeypatch.setattr(Files, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")  # nobody answers there
+    monkeypatch.setattr("varlite.data.CACHE", tmp_path)
+    expected = (
+        rf"not in {tmp_path}/data and cannot be fetched .*Put cifar-10-python.tar.gz of https://.* there, MD5 c58f"
+    )
+    with pytest.raises(FileNotFoundError, match=expected):
+        open_dataset("cifar10", "train", (32, 32), 3)
 
 
 # The order of training
@@ -88,103 +170,18 @@ def test_a_batch_depends_on_its_arguments_alone():
     assert not torch.equal(first[0], batch_indices(60, 12, 0, seed=2))
 
 
-# Folders of images
+# Drawing ahead
 
 
-def save(path, array, mode=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).convert(mode).save(path)
+def test_drawing_ahead_gives_what_drawing_gives_in_any_order_and_no_more():
+    drawn = []
+    draw = ahead(lambda step: drawn.append(step) or step * step, 6)
+    assert [draw(step) for step in (2, 3, 4, 1, 5)] == [4, 9, 16, 1, 25]
+    assert sorted(drawn) == [1, 2, 2, 3, 4, 5, 5]  # 5 ahead of 1, where it was no use, and 2 after it
 
 
-@pytest.fixture
-def mixed(tmp_path):
-    """Every kind of file that people have, all of one colour."""
-    colour = np.full((31, 45, 3), (200, 100, 50), np.uint8)
-    save(tmp_path / "a" / "rgb.png", colour)
-    save(tmp_path / "a" / "palette.png", colour, "P")
-    save(tmp_path / "a" / "alpha.png", np.dstack([colour, np.full((31, 45), 255, np.uint8)]))
-    save(tmp_path / "b" / "photo.jpeg", colour)
-    save(tmp_path / "b" / "tall.png", colour.transpose(1, 0, 2).repeat(3, 0))
-    save(tmp_path / "b" / "tiny.png", colour[:2, :3])
-    for i in range(6):
-        save(tmp_path / "c" / f"grey{i}.png", np.full((9 + i, 20), 130, np.uint8))
-    return tmp_path
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_images_of_any_kind_and_size_are_converted(mixed, channels):
-    splits = [ImageFolder(mixed, split, (12, 16), channels) for split in ("train", "test")]
-    images = torch.cat([data.images(torch.arange(len(data.labels))) for data in splits])
-    names = [path.rsplit("/", 1)[1] for data in splits for path in data.paths]
-    labels = torch.cat([data.labels for data in splits])
-    assert images.shape == (12, channels, 12, 16) and images.dtype == torch.uint8
-    assert splits[0].classes == ("a", "b", "c") and labels.bincount().tolist() == [3, 3, 6]
-    grey = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
-    for name, image in zip(names, images, strict=True):
-        expected = [130] * channels if name.startswith("grey") else [200, 100, 50] if channels == 3 else [grey]
-        tolerance = 30 if name.startswith("palette") else 4
-        assert (image.flatten(1).float() - torch.tensor(expected)[:, None]).abs().max() <= tolerance, name
-
-
-def test_an_image_keeps_its_proportions_and_loses_a_margin(tmp_path):
-    x = np.linspace(0, 255, 90).astype(np.uint8)
-    save(tmp_path / "a" / "0.png", np.tile(x, (90, 1)))
-    (image,) = ImageFolder(tmp_path, "test", (16, 16), 1).images(torch.tensor([0]))
-    ramp = image[0, 0].float() / 255
-    assert (image[0] == image[0, :1]).all()
-    # 16 of 18 columns, so a margin of a ninth is cut.
-    torch.testing.assert_close(ramp, (torch.arange(16) + 1.5) / 18, atol=0.02, rtol=0)
-
-
-def test_without_named_splits_every_tenth_image_is_for_testing(tmp_path):
-    image_folder(tmp_path, per_class=15)
-    train, test = (ImageFolder(tmp_path, split, (14, 14), 1) for split in ("train", "test"))
-    assert len(train.labels) == 27 and len(test.labels) == 3
-    assert not set(train.paths) & set(test.paths)
-    assert set(test.labels.tolist()) == {0, 1}
-
-
-@pytest.mark.parametrize("name", ["val", "test"])
-def test_named_splits_are_taken_as_they_are_and_told_apart(tmp_path, name):
-    image_folder(tmp_path / "train", per_class=5)
-    image_folder(tmp_path / name, per_class=5)  # the very same files
-    train, test = (ImageFolder(tmp_path, split, (14, 14), 1) for split in ("train", "test"))
-    assert len(train.labels) == len(test.labels) == 10 and train.classes == test.classes == ("round", "square")
-    assert all(f"/{name}/" in path for path in test.paths) and all("/train/" in path for path in train.paths)
-    assert train.checksum != test.checksum
-
-
-def test_the_checksum_notices_a_replaced_a_moved_and_an_added_image(tmp_path):
-    image_folder(tmp_path, per_class=11)
-    checksums = [ImageFolder(tmp_path, "train", (14, 14), 1).checksum for _ in range(2)]
-    save(tmp_path / "round" / "001.png", np.zeros((30, 30), np.uint8))
-    checksums.append(ImageFolder(tmp_path, "train", (14, 14), 1).checksum)
-    (tmp_path / "round" / "001.png").rename(tmp_path / "square" / "101.png")
-    checksums.append(ImageFolder(tmp_path, "train", (14, 14), 1).checksum)
-    save(tmp_path / "square" / "102.png", np.zeros((30, 30), np.uint8))
-    checksums.append(ImageFolder(tmp_path, "train", (14, 14), 1).checksum)
-    assert checksums[0] == checksums[1] and len(set(checksums)) == 4
-
-
-def test_a_folder_that_cannot_be_a_dataset_is_refused_with_what_is_wanted(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"neither the name of a dataset \(fashion\) nor a folder"):
-        open_dataset(str(tmp_path / "nothing"), "train", (14, 14), 1)
-    with pytest.raises(ValueError, match="must hold one sub-folder of images for each class"):
-        open_dataset(str(tmp_path), "train", (14, 14), 1)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "notes.txt").write_text("no image")
-    with pytest.raises(ValueError, match="must hold one sub-folder of images for each class"):
-        open_dataset(str(tmp_path), "train", (14, 14), 1)
-    save(tmp_path / "a" / "0.png", np.zeros((4, 4), np.uint8))
-    with pytest.raises(ValueError, match="too few images to leave any for the train split"):
-        open_dataset(str(tmp_path), "train", (14, 14), 1)
-    with pytest.raises(ValueError, match="grey or RGB, the model wants 4 channels"):
-        open_dataset(str(tmp_path), "test", (14, 14), 4)
-
-
-def test_a_file_that_is_no_image_is_named_when_it_is_read(tmp_path):
-    image_folder(tmp_path, per_class=3)
-    (tmp_path / "round" / "001.png").write_text("<html>")
-    data = open_dataset(str(tmp_path), "train", (14, 14), 1)
-    with pytest.raises(OSError, match=r"round/001\.png"):
-        data.images(torch.arange(3))
+def test_what_goes_wrong_ahead_is_raised_when_it_is_its_turn():
+    draw = ahead(lambda step: 1 // (1 - step), 3)
+    assert draw(0) == 1
+    with pytest.raises(ZeroDivisionError):
+        draw(1)

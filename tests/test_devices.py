@@ -27,6 +27,7 @@ def on(device, monkeypatch):
     monkeypatch.setattr(torch.nn.init, "trunc_normal_", lambda tensor, **_: tensor)  # looks at values
     for module in (sampling, editing):
         monkeypatch.setattr(module, "check_labels", lambda labels, _: torch.as_tensor(labels))
+    monkeypatch.setattr(editing, "check_mask", lambda keep, *_: keep)
     with FakeTensorMode():
         yield torch.device(device)
 
@@ -56,6 +57,7 @@ def test_on_a_gpu_every_result_is_on_the_gpu(kind, monkeypatch):
         assert_all_on(device, [vars(step) for step in steps])
         keep = box_mask((0.2, 0.2, 0.8, 0.8), model.scales, inside=True)  # made on the CPU, as a user would
         assert_all_on(device, edit(model, tokenizer, img, keep), edit(model, tokenizer, img, keep, [1, 2]))
+        assert_all_on(device, edit(model, tokenizer, img, keep, thin=True, paste=True))
         cache = model.make_cache()
         model.step(None, labels, 0, cache)
         assert_all_on(device, [vars(block_cache) for block_cache in cache])
@@ -68,7 +70,7 @@ def test_a_training_step_of_either_stage_stays_on_its_device(kind, monkeypatch):
     with on("lazy:0", monkeypatch) as device:
         tokenizer, model, img = built(device, kind)
         idx = tokenizer.encode(img)
-        reconstruction, quantizer_loss, _ = tokenizer(img)
+        reconstruction, quantizer_loss, *_ = tokenizer(img)
         losses = [
             (tokenizer, (reconstruction - img).square().mean() + quantizer_loss, [{"params": tokenizer.parameters()}]),
             (model.train(), model.loss(tokenizer, idx, torch.tensor([1, 2], device=device)), decay_groups(model, 0.05)),
@@ -96,7 +98,7 @@ def test_under_autocast_everything_works_and_logits_and_latents_are_float32(prec
         assert model(tokenizer.inputs(idx), LABELS).dtype == torch.float32
         loss = model.train().loss(tokenizer, idx, LABELS)
         loss.backward()
-        reconstruction, quantizer_loss, _ = tokenizer(img)
+        reconstruction, quantizer_loss, *_ = tokenizer(img)
         (reconstruction.float().square().mean() + quantizer_loss).backward()
         images = [
             generate(model.eval(), tokenizer, LABELS, on_scale=steps.append),
@@ -116,3 +118,14 @@ def test_under_autocast_the_logits_are_close_to_those_of_float32():
         low = model(x_BLZ, LABELS)
     full = model(x_BLZ, LABELS)
     assert (low - full).abs().mean() < 0.05 * full.std()
+
+
+def test_under_autocast_the_quantizer_chooses_the_same_codes():
+    # In half precision a feature between two codes would fall to either: the search is a difference of large numbers.
+    tokenizer = tiny_tokenizer(vocab=512)
+    f = tokenizer.features(tiny_images(16))
+    full, _ = tokenizer.quantizer.encode(f, tokenizer.scales)
+    with torch.autocast("cpu", torch.bfloat16):
+        low, f_hats = tokenizer.quantizer.encode(f, tokenizer.scales)
+    assert all(torch.equal(a, b) for a, b in zip(full, low, strict=True))
+    assert f_hats[-1].dtype == torch.float32

@@ -2,7 +2,9 @@ import pytest
 import torch
 from tiny import RECTANGULAR, SIDES, lively_var, tiny_images, tiny_tokenizer
 
-from varlite.editing import box_mask, edit, keep_at_scale, keep_tokens
+import varlite
+from varlite.data import FashionMNIST, to_float
+from varlite.editing import box_mask, edit, fill, keep_at_scale, keep_tokens, paste_weight
 from varlite.sampling import generate
 from varlite.scales import Scales
 
@@ -123,10 +125,18 @@ def test_a_mask_of_numbers_is_taken_as_one_of_booleans(model, tokenizer, img):
     assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("shape", [(10, 10), (5, 4), (1, 5, 5), (25,)])
+@pytest.mark.parametrize("shape", [(10, 11), (5, 4), (1, 5, 5), (25,), (0, 0)])
 def test_a_mask_of_another_shape_is_refused(model, tokenizer, img, shape):
-    with pytest.raises(ValueError, match=r"shape of the last scale, \(5, 5\), got"):
+    with pytest.raises(ValueError, match=r"shape of the last scale, \(5, 5\), or of the image, \(10, 10\), got"):
         edit(model, tokenizer, img, torch.ones(shape))
+
+
+@pytest.mark.parametrize("value", [0.5, -1, 255, float("nan")])
+def test_a_mask_that_holds_more_than_two_values_is_refused(model, tokenizer, img, value):
+    keep = torch.ones(5, 5)
+    keep[2, 2] = value
+    with pytest.raises(ValueError, match=r"keep must hold only 0 .* and 1 .* or booleans"):
+        edit(model, tokenizer, img, keep)
 
 
 @pytest.mark.parametrize("labels", [[1], [1, 2, 3]])
@@ -138,3 +148,187 @@ def test_another_number_of_labels_than_of_images_is_refused(model, tokenizer, im
 def test_an_image_of_another_size_is_refused(model, tokenizer):
     with pytest.raises(ValueError, match="img must have shape"):
         edit(model, tokenizer, torch.rand(1, 1, 12, 12), torch.ones(5, 5))
+
+
+# What an edit composes with
+
+
+def test_a_hook_of_ones_own_sees_the_kept_tokens_put_back_and_may_change_them(model, tokenizer, img):
+    keep, idx, seen = box_mask((0, 0, 0.6, 1), model.scales, inside=True), tokenizer.encode(img), []
+
+    def look(step):
+        kept_l = keep_at_scale(keep, step.k, model.scales)
+        seen.append(torch.equal(step.h_BlZ[:, kept_l], tokenizer.embed(idx[step.k])[:, kept_l]))
+
+    plain = edit(model, tokenizer, img, keep, generator=seeded())
+    assert torch.equal(edit(model, tokenizer, img, keep, generator=seeded(), on_scale=look), plain)
+    assert seen == [True] * model.scales.K
+
+    def blank(step):
+        step.h_BlZ = torch.zeros_like(step.h_BlZ)
+
+    assert not torch.equal(edit(model, tokenizer, img, keep, generator=seeded(), on_scale=blank), plain)
+
+
+@torch.inference_mode()
+def test_other_scales_hold_for_mask_tokens_and_sampling_alike(model, tokenizer):
+    scales, img = Scales.of(RECTANGULAR), tiny_images(side=10)[..., :6, :].double()
+    model = lively_var(scales=RECTANGULAR).double()
+    expected = (tokenizer.decode(tokenizer.encode(img, scales), scales) + 1) / 2
+    keep = torch.ones(3, 5, dtype=torch.bool)
+    assert torch.equal(edit(model, tokenizer, img, keep, scales=scales), expected)
+
+
+# Invariants, whatever the options
+
+OPTIONS = [{}, {"hide": True}, {"thin": True}, {"hide": True, "thin": True}]
+
+
+@pytest.mark.parametrize("side", [5, 10])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_with_everything_kept_every_option_gives_the_reconstruction(model, tokenizer, img, options, side):
+    with torch.inference_mode():
+        expected = (tokenizer.decode(tokenizer.encode(img)) + 1) / 2
+    everything = torch.ones(side, side, dtype=torch.bool)
+    assert torch.equal(edit(model, tokenizer, img, everything, generator=seeded(), **options), expected)
+    pasted = edit(model, tokenizer, img, everything, generator=seeded(), paste=True, **options)
+    assert torch.equal(pasted, (img + 1) / 2)
+
+
+@pytest.mark.parametrize("side", [5, 10])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_with_nothing_kept_an_edit_is_plain_sampling_after_the_first_token(model, tokenizer, img, options, side):
+    first = tokenizer.embed(tokenizer.encode(img)[0])
+
+    def give_first(step):
+        if step.k == 0 and not options.get("hide"):  # hidden, the image has no say in the first token either
+            step.h_BlZ = first
+
+    nothing = torch.zeros(side, side, dtype=torch.bool)
+    edited = edit(model, tokenizer, img, nothing, [3, 4], generator=seeded(), paste=True, **options)
+    assert torch.equal(edited, generate(model, tokenizer, [3, 4], generator=seeded(), on_scale=give_first))
+
+
+def test_a_mask_in_pixels_is_the_mask_of_tokens_where_it_follows_their_borders(model, tokenizer, img):
+    keep = box_mask((0.2, 0.2, 0.8, 0.6), model.scales, inside=False)
+    pixels = keep.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    for options in OPTIONS:
+        a, b = (edit(model, tokenizer, img, m, generator=seeded(), **options) for m in (keep, pixels))
+        assert torch.equal(a, b), options
+
+
+# Hiding
+
+
+def with_other_content(img, keep_HW):
+    return torch.where(keep_HW, img, torch.rand_like(img) * 2 - 1)
+
+
+@pytest.mark.parametrize("thin", [False, True])
+@pytest.mark.parametrize("paste", [False, True])
+def test_with_hide_an_edit_does_not_depend_on_what_it_replaces(model, tokenizer, img, thin, paste):
+    keep = torch.ones(10, 10, dtype=torch.bool)
+    keep[3:7, 2:9] = False
+
+    def edited(img, **options):
+        return edit(model, tokenizer, img, keep, generator=seeded(), thin=thin, paste=paste, **options)
+
+    other = with_other_content(img, keep)
+    assert torch.equal(edited(img, hide=True), edited(other, hide=True))
+    assert not torch.equal(edited(img), edited(other))  # as published it does
+
+
+def test_filling_keeps_what_is_kept_and_continues_it():
+    img, keep = torch.zeros(1, 1, 8, 8), torch.ones(8, 8, dtype=torch.bool)
+    img[..., 4:] = 1
+    keep[2:6, 2:6] = False
+    filled = fill(img, keep)
+    assert torch.equal(filled[..., keep], img[..., keep])
+    hole = filled[0, 0, 2:6, 2:6]
+    assert hole.min() >= 0 and hole.max() <= 1
+    assert (hole.diff(dim=1) >= 0).all() and hole[0, 0] < 0.4 and hole[0, -1] > 0.6
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (7, 7), (28, 28), (6, 10)])
+def test_a_fill_of_one_colour_is_that_colour_whatever_the_shape_and_grey_without_any(shape):
+    keep = torch.zeros(shape, dtype=torch.bool)
+    img = torch.full((2, 3, *shape), 0.25)
+    assert torch.equal(fill(img, keep), torch.zeros_like(img))
+    keep[-1, 0] = True
+    torch.testing.assert_close(fill(img, keep), img)
+
+
+# Thin masks
+
+
+def thin_line():
+    """A dotted line in pixels: a quarter of every token that it touches."""
+    keep = torch.ones(10, 10, dtype=torch.bool)
+    keep[::2, 4] = False
+    return keep
+
+
+def test_thin_frees_every_token_that_the_mask_touches_at_every_scale_but_the_coarsest():
+    scales, keep = Scales.of(SIDES), thin_line()
+    assert all(keep_at_scale(keep, k, scales).all() for k in range(scales.K))
+    kept = [keep_at_scale(keep, k, scales, thin=True).view(shape) for k, shape in enumerate(scales.shapes)]
+    assert torch.equal(kept[0], mask("#"))
+    assert torch.equal(kept[1], mask(".# .#"))
+    assert torch.equal(kept[2], mask("#.# #.# #.#"))
+    assert torch.equal(kept[3], mask("##.## ##.## ##.## ##.## ##.##"))
+
+
+def test_a_token_is_free_under_thin_wherever_it_is_free_without():
+    random = torch.Generator().manual_seed(0)
+    scales = Scales.of(SIDES)
+    for _ in range(20):
+        keep = torch.rand(10, 10, generator=random) > 0.2
+        for k in range(1, scales.K):
+            assert not (keep_at_scale(keep, k, scales, thin=True) & ~keep_at_scale(keep, k, scales)).any()
+
+
+def test_a_mask_too_thin_to_sample_is_refused_unless_thin(model, tokenizer, img):
+    with pytest.raises(ValueError, match=r"less than half of every token .*thin=True"):
+        edit(model, tokenizer, img, thin_line())
+    assert edit(model, tokenizer, img, thin_line(), thin=True).shape == img.shape
+
+
+@torch.inference_mode()
+def test_under_thin_kept_tokens_make_up_for_what_was_drawn_beside_them():
+    model, tokenizer = varlite.load("fashion-var-d4")
+    img = to_float(FashionMNIST("test").images(torch.arange(8)))
+    keep, idx = box_mask((0, 3 / 7, 1, 4 / 7), model.scales, inside=False), tokenizer.encode(img)
+
+    def stubborn(step):  # the image's own tokens at the same positions
+        kept_l1 = keep_at_scale(keep, step.k, step.scales, thin=True)[:, None]
+        step.h_BlZ = torch.where(kept_l1, tokenizer.embed(idx[step.k]), tokenizer.embed(step.idx_Bl))
+
+    def error(edited):
+        return (edited - (img + 1) / 2)[..., keep.repeat_interleave(4, 0).repeat_interleave(4, 1)].square().mean()
+
+    made_up = edit(model, tokenizer, img, keep, thin=True, generator=seeded())
+    insisted = generate(model, tokenizer, [model.class_embed.null] * 8, on_scale=stubborn, generator=seeded())
+    assert error(made_up) < error(insisted) / 2
+
+
+# Pasting
+
+
+def test_pasted_pixels_are_the_images_own_but_for_a_border_of_half_a_token(model, tokenizer, img):
+    keep = torch.ones(10, 10, dtype=torch.bool)
+    keep[4:8, 4:8] = False
+    edited, pasted = (edit(model, tokenizer, img, keep, generator=seeded(), paste=p) for p in (False, True))
+    inner = keep.clone()
+    inner[3:9, 3:9] = False  # a stride of 2: one pixel
+    assert torch.equal(pasted[..., inner], (img[..., inner] + 1) / 2)
+    assert torch.equal(pasted[..., ~keep], edited[..., ~keep])
+    border = keep & ~inner
+    torch.testing.assert_close(pasted[..., border], (edited[..., border] + (img[..., border] + 1) / 2) / 2)
+
+
+def test_the_weight_of_pasting_rises_from_the_hole_outwards_and_never_reaches_into_it():
+    keep = torch.ones(9, 9, dtype=torch.bool)
+    keep[:, 0] = False
+    assert torch.allclose(paste_weight(keep, 3)[4], torch.tensor([0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1]))
+    assert torch.equal(paste_weight(keep, 0), keep.float())
+    assert paste_weight(torch.ones(3, 3, dtype=torch.bool), 2).min() == 1  # the edge of the image is no border

@@ -2,6 +2,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,11 @@ from varlite.files import read_model
 from varlite.training import loop
 from varlite.training import tokenizer as stage1
 from varlite.training import transformer as stage2
+from varlite.training.engine import Engine
 from varlite.training.loop import Run, differences, override, run_loop, warmup_cosine
+from varlite.training.options import Options
 
+CPU = Options(device="cpu")
 CONFIG = {"model": {"depth": 2, "scales": [1, 2]}, "seed": 0}
 
 
@@ -43,23 +47,26 @@ class Toy:
 
     def go(self):
         parts = {"model": self.model, "optimizer": self.optimizer}
-        return run_loop(
-            self.run, parts, self.step, lambda: {"val": 1.0}, self.steps, log_every=4, save_every=6, validate_every=10
-        )
+        often = {"log_every": 4, "save_every": 6, "validate_every": 10}
+        engine, validate = Engine(CPU), lambda: {"val": 1.0}
+        return run_loop(self.run, engine, parts, self.step, validate, self.steps, {"images": 8}, **often)
 
     def log(self):
         return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
 
     def close(self):
-        self.run._lock.release()  # what the end of a process does
+        self.run.release()  # what the end of a process does
 
 
 def same(a, b):
     return all(torch.equal(a.state_dict()[name], t) for name, t in b.state_dict().items())
 
 
+CLOCK = ("seconds", "images_per_second", "tokens_per_second", "gib")
+
+
 def without_seconds(log):
-    return [{name: value for name, value in record.items() if name != "seconds"} for record in log]
+    return [{name: value for name, value in record.items() if name not in CLOCK} for record in log]
 
 
 def interrupt():
@@ -139,7 +146,7 @@ def test_the_time_of_earlier_starts_is_counted(tmp_path):
 
 
 def test_another_configuration_is_refused_with_every_difference(tmp_path):
-    Run(tmp_path, CONFIG, "toy")._lock.release()
+    Run(tmp_path, CONFIG, "toy").release()
     other = {"model": {"depth": 3, "scales": [1, 2]}, "seed": 0, "lr": 0.1}
     with pytest.raises(
         ValueError, match=r"lr is None there, 0.1 here; model.depth is 2 there, 3 here\): use another --out"
@@ -153,7 +160,7 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path):
     first = Run(tmp_path, CONFIG, "toy")
     with pytest.raises(OSError, match="is being written by another training"):
         Run(tmp_path, CONFIG, "toy")
-    first._lock.release()
+    first.release()
     Run(tmp_path, CONFIG, "toy")
 
 
@@ -194,15 +201,36 @@ def test_a_finished_training_says_so_and_leaves_a_card(tmp_path, capsys):
 
 def test_what_is_given_overrides_the_recipe_and_must_be_positive():
     recipe = stage2.MODELS["fashion-var-d4"].recipe
-    assert override(recipe, steps=None, lr=None) == recipe
-    assert override(recipe, steps=7, lr=None).steps == 7
+    assert override(recipe, Options()) == recipe
+    assert override(recipe, Options(steps=7)).steps == 7
     for wrong in ({"steps": 0}, {"batch": -1}, {"lr": 0.0}, {"lr": math.nan}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be positive, got"):
-            override(recipe, **wrong)
+            override(recipe, Options(**wrong))
+
+
+def test_every_entry_of_a_recipe_can_be_given_as_text_of_its_kind():
+    recipe = stage1.TOKENIZERS["fashion-vq"].recipe
+    given = ("gan=0.4", "perceptual=fashion", "reseed=false", "warmup=7", "betas=0.5,0.9")
+    changed = override(recipe, Options(recipe=given))
+    assert (changed.gan, changed.perceptual, changed.reseed, changed.warmup) == (0.4, "fashion", False, 7)
+    assert changed.betas == (0.5, 0.9)
+    for text, message in {
+        "gam=1": r"there is no entry 'gam'; there are: steps, batch, .*gan",
+        "gan=much": "gan must be of type float, got 'much'",
+        "perceptual=vgg": "perceptual must be one of none, lpips, fashion, got 'vgg'",
+        "reseed=1": "reseed must be one of true, false, got '1'",
+        "l1=-1": "l1 must be 0 or more, got -1.0",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            override(recipe, Options(recipe=(text,)))
 
 
 def test_the_command_on_a_card_leaves_out_what_was_left_at_its_default():
-    assert loop.command("train", preset="a", steps=None, out=Path("runs/a")) == "varlite train --preset a --out runs/a"
+    assert loop.command("train", Options(), preset="a", start=None, out=Path("runs/a")) == (
+        "varlite train --preset a --out runs/a"
+    )
+    options = Options(steps=5, flip=True, recipe=("gan=0.1", "l1=0"))
+    assert loop.command("train", options, out="b") == "varlite train --out b --steps 5 --recipe gan=0.1 l1=0 --flip"
 
 
 # Both stages
@@ -258,13 +286,80 @@ def test_the_same_command_again_has_nothing_to_do_and_another_is_refused(trained
     assert stage1.train_tokenizer("tiny-vq", images, trained / "vq") == files[0]
     assert "is finished" in capsys.readouterr().err and [file.stat().st_mtime_ns for file in files] == before
     with pytest.raises(ValueError, match=r"recipe.lr is 0.003 there, 0.001 here; seed is 0 there, 1 here"):
-        stage1.train_tokenizer("tiny-vq", images, trained / "vq", seed=1, lr=0.001)
+        stage1.train_tokenizer("tiny-vq", images, trained / "vq", Options(seed=1, lr=0.001))
 
 
-def test_a_preset_that_does_not_exist_or_cannot_be_trained_is_refused_first(tmp_path):
-    for train, published in ((stage1.train_tokenizer, "imagenet-vq"), (stage2.train, "var-d16")):
+def test_a_preset_that_does_not_exist_is_refused_first(tmp_path):
+    for train in (stage1.train_tokenizer, stage2.train):
         with pytest.raises(ValueError, match=r"unknown .* preset 'x'; there are: .*fashion"):
             train("x", "fashion", tmp_path / "out")
-        with pytest.raises(ValueError, match=f"preset {published} is a published model without a training recipe"):
-            train(published, "fashion", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import tiny, pytest
+from varlite.cli import main
+tiny.add_presets(pytest.MonkeyPatch())
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit then fails, as on a full disk
+sys.argv[1:] = sys.argv[2:]
+main()
+"""
+
+
+def test_a_full_disk_ends_a_training_with_one_line_and_the_last_checkpoint_resumes(trained, tmp_path):
+    out, environment = tmp_path / "out", os.environ | {"VARLITE_CACHE": str(tmp_path / "cache")}
+
+    def train(limit, steps=40):
+        words = ["train-tokenizer", "--preset", "tiny-vq", "--data", str(trained / "images"), "--out", str(out)]
+        return subprocess.run(
+            [sys.executable, "-c", FULL, str(limit), *words, "--device", "cpu"],
+            env=environment, cwd=Path(__file__).parent, capture_output=True, text=True,
+        )  # fmt: skip
+
+    size = (trained / "vq" / "checkpoint.pt").stat().st_size
+    failed = train(size // 2)
+    last = failed.stderr.strip().splitlines()[-1]
+    assert failed.returncode == 1 and "checkpoint.pt could not be written" in last and "Traceback" not in failed.stderr
+    assert not (out / "checkpoint.pt").exists() and not list(out.glob(".checkpoint*"))
+    assert train(2 * size).returncode == 0
+    ours, expected = (read_model(folder / "model.safetensors")[1] for folder in (out, trained / "vq"))
+    assert [name for name in ours if not torch.equal(ours[name], expected[name])] == []
+
+
+def test_images_that_vanish_while_training_are_replaced_and_counted(trained, presets, tmp_path, monkeypatch):
+    images, minimise, steps = shutil.copytree(trained / "images", tmp_path / "images"), stage1.Engine.minimise, []
+    for path in list((images / "round").iterdir())[:3]:
+        path.write_bytes(path.read_bytes()[:50])
+
+    def lose_one(*arguments):
+        steps.append(1)
+        if len(steps) == 20:
+            next((images / "square").glob("*.png")).unlink()
+        return minimise(*arguments)
+
+    monkeypatch.setattr(stage1.Engine, "minimise", lose_one)
+    stage1.train_tokenizer("tiny-vq", str(images), tmp_path / "out", CPU)
+    log = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert 1 <= log[0]["skipped"] <= 3 and log[-1]["skipped"] == 4 and log[-1]["step"] == 40
+
+
+def test_every_line_of_the_log_has_codebook_health_and_speed(trained):
+    for record in map(json.loads, (trained / "vq" / "log.jsonl").read_text().splitlines()):
+        assert len(record["perplexity_per_scale"]) == len(record["dead_codes_per_scale"]) == 4
+        assert record["images_per_second"] > 0 and record["gib"] > 0
+    record = json.loads((trained / "var" / "log.jsonl").read_text().splitlines()[-1])
+    assert record["tokens_per_second"] == pytest.approx(39 * record["images_per_second"], rel=0.05)
+
+
+def test_tensorboard_gets_every_line_of_the_log(trained, presets, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = Options(device="cpu", steps=10, tensorboard=True)
+    stage1.train_tokenizer("tiny-vq", str(trained / "images"), tmp_path / "out", options)
+    events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [5, 10]
+    assert {"val_mse", "perplexity_per_scale/0", "images_per_second"} <= set(events.Tags()["scalars"])

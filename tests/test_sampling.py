@@ -315,6 +315,16 @@ def test_an_argument_out_of_range_is_refused_before_anything_is_computed(model, 
         generate(model, tokenizer, **{"labels": [0, 1], "on_scale": lambda step: pytest.fail("sampled")} | settings)
 
 
+@pytest.mark.parametrize("change", [{"vocab": 64}, {"z": 16}])
+def test_a_tokenizer_with_other_codes_than_the_models_is_refused(model, change):
+    has = {"vocab": 32, "z": 8} | change
+    message = (
+        rf"must have the same codebook size \(vocab\) .*, got vocab 32, z 8 and vocab {has['vocab']}, z {has['z']}"
+    )
+    with pytest.raises(ValueError, match=message):
+        generate(model, tiny_tokenizer(**change), [0], on_scale=lambda step: pytest.fail("sampled"))
+
+
 def test_labels_may_be_any_iterable_of_whole_numbers(model, tokenizer):
     a, b, c = (tokens(model, tokenizer, labels, generator=seeded()) for labels in ([1, 2], range(1, 3), LABELS.int()))
     assert torch.equal(a, b) and torch.equal(b, c)

@@ -1,15 +1,17 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
-from tiny import SIDES, lively_var, random_tokens, tiny_tokenizer, tiny_var, var_config
+from tiny import SIDES, image_folder, lively_var, random_tokens, tiny_tokenizer, tiny_var, var_config
 
-from varlite import load
-from varlite.presets import MODELS
+from varlite import load, pretrained
+from varlite.presets import MODELS, TransformerRecipe
 from varlite.training import transformer as stage2
-from varlite.training.tokens import cache_tokens
-from varlite.training.transformer import decay_groups, validate_transformer
+from varlite.training.options import Options
+from varlite.training.tokens import cache_tokens, fingerprint
+from varlite.training.transformer import decay_groups, learning_rate, validate_transformer, weight_decay
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -78,6 +80,107 @@ def test_a_short_training_learns_the_tokens_and_the_classes(trained):
 def test_a_training_takes_vocabulary_and_scales_from_its_tokenizer(trained, presets, tmp_path, monkeypatch):
     other = replace(MODELS["tiny-var"], config=var_config(vocab=99, z=5, scales=[1, 2, 3]))
     monkeypatch.setitem(MODELS, "other", other)
-    stage2.train("other", str(trained / "images"), tmp_path / "out", tokenizer=trained / "vq", steps=1)
+    stage2.train("other", str(trained / "images"), tmp_path / "out", tokenizer=trained / "vq", options=Options(steps=1))
     model, _ = load(tmp_path / "out")
     assert (model.config.vocab, model.config.z, model.config.scales) == (32, 8, SIDES)
+
+
+def test_the_papers_schedule_rises_stays_and_falls_on_a_line():
+    recipe = TransformerRecipe(steps=1000, batch=8, lr=1.0, warmup=20, ema=0.0, schedule="linear", final=0.1)
+    rates = [learning_rate(step, recipe) for step in range(1000)]
+    assert rates[0] == 0.005 and rates[10] == pytest.approx(0.5025) and rates[20:69] == [1.0] * 49
+    # A line from 1 to 0.1 over the last 95 % of what follows the warm-up.
+    assert rates[20 + 49 + 466] == pytest.approx(0.55, abs=1e-3) and rates[-1] == pytest.approx(0.1, abs=2e-3)
+
+
+def test_weight_decay_moves_to_its_final_value_or_stays():
+    recipe = TransformerRecipe(steps=100, batch=8, lr=1.0, warmup=5, ema=0.0)
+    assert {weight_decay(step, recipe) for step in range(100)} == {0.05}
+    moving = replace(recipe, final_weight_decay=0.08)
+    assert [weight_decay(step, moving) for step in (0, 50, 100)] == pytest.approx([0.05, 0.065, 0.08])
+
+
+@pytest.mark.parametrize(
+    "name, steps, lr, final, decay",
+    [
+        ("var-d16", 333_600, 3e-4, 0.1, 0.05),
+        ("var-d20", 417_000, 3e-4, 0.1, 0.05),
+        ("var-d24", 583_800, 2.4e-4, 0.01, 0.05),
+        ("var-d30", 437_850, 3.2e-4, 0.01, 0.08),
+        ("var-d36", 583_800, 2.4e-4, 0.01, 0.08),
+    ],
+)
+def test_the_published_presets_have_the_papers_recipes(name, steps, lr, final, decay):
+    recipe = MODELS[name].recipe
+    assert (recipe.steps, recipe.final, recipe.final_weight_decay) == (steps, final, decay)
+    assert recipe.lr == pytest.approx(lr) and recipe.warmup == steps // 50 and recipe.schedule == "linear"
+    assert (recipe.weight_decay, recipe.clip, MODELS[name].config.class_dropout) == (0.05, 2.0, 0.1)
+
+
+def changed(before, after):
+    """Names of the weights that are not the same in both models."""
+    pairs = zip(before.state_dict().items(), after.state_dict().values(), strict=True)
+    return [name for (name, a), b in pairs if a.shape != b.shape or not torch.allclose(a, b, atol=1e-6)]
+
+
+def test_fine_tuning_for_other_classes_starts_with_all_weights_but_the_class_table(trained, presets, tmp_path, capsys):
+    data = image_folder(tmp_path / "images", classes=("a", "b", "c"))
+    options = Options(device="cpu", steps=1, lr=1e-12, recipe=("ema=0",))
+    stage2.train("tiny-var", str(data), tmp_path / "out", start=str(trained / "var"), options=options)
+    assert "class table new: 3 classes instead of 2" in capsys.readouterr().err
+    first = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[0])
+    assert first["step"] == 0 and first["class_table"] == "new: 3 classes instead of 2"
+    (before, vq), (after, same_vq) = load(trained / "var"), load(tmp_path / "out")
+    assert changed(before, after) == ["class_embed.table.weight"] and after.config.classes == 3
+    assert fingerprint(vq) == fingerprint(same_vq)
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["started_from"]["preset"] == "tiny-var" and "--start" in card["training"]["command"]
+
+
+def test_fine_tuning_for_the_same_classes_keeps_the_class_table(trained, presets, tmp_path):
+    options = Options(device="cpu", steps=1, lr=1e-12, recipe=("ema=0",))
+    stage2.train("tiny-var", str(trained / "images"), tmp_path, start=str(trained / "var"), options=options)
+    tables = [load(folder)[0].class_embed.table.weight for folder in (trained / "var", tmp_path)]
+    assert torch.allclose(*tables, atol=1e-6)
+
+
+def test_a_start_of_another_shape_is_refused_with_the_difference(trained, presets, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "deeper", replace(MODELS["tiny-var"], config=var_config(depth=3)))
+    with pytest.raises(
+        ValueError, match=r"start: .* does not have the shape of preset deeper: depth is 2 there, 3 here"
+    ):
+        stage2.train("deeper", str(trained / "images"), tmp_path / "out", start=str(trained / "var"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_fine_tuning_from_published_weights(trained, presets, tmp_path, monkeypatch):
+    published = replace(MODELS["tiny-var"], config=var_config(classes=2), hub=("nobody/nothing", "var_tiny.pth"))
+    monkeypatch.setitem(MODELS, "tiny-published", published)
+    monkeypatch.setattr(pretrained, "CHECKPOINTS", tmp_path / "shipped")
+    shutil.copytree(trained / "vq", tmp_path / "shipped" / "tiny-vq")
+    pretrained.convert(trained / "var" / "model.safetensors", tmp_path / "weights" / "var_tiny.pth")
+    options = Options(device="cpu", steps=1, lr=1e-12, recipe=("ema=0",))
+    stage2.train(
+        "tiny-var", str(trained / "images"), tmp_path / "out", start="tiny-published",
+        weights=tmp_path / "weights" / "var_tiny.pth", options=options,
+    )  # fmt: skip
+    assert changed(load(trained / "var")[0], load(tmp_path / "out")[0]) == []
+
+
+def test_pictures_are_drawn_while_training(trained):
+    for stage in ("vq", "var"):
+        assert [path.name for path in sorted((trained / stage / "pictures").iterdir())] == [
+            "0000020.png",
+            "0000040.png",
+        ]
+
+
+def test_dropped_labels_are_those_whose_chance_is_below_the_share():
+    model, tokenizer = lively_var(class_dropout=0.5).train(), tiny_tokenizer()
+    idx, label_B = random_tokens(SIDES, batch=2), torch.tensor([1, 2])
+    null = torch.full_like(label_B, model.class_embed.null)
+    dropped = model.loss(tokenizer, idx, label_B, torch.tensor([0.1, 0.2]))
+    kept = model.loss(tokenizer, idx, label_B, torch.tensor([0.5, 0.9]))
+    model.eval()
+    assert torch.equal(dropped, model.loss(tokenizer, idx, null))
+    assert torch.equal(kept, model.loss(tokenizer, idx, label_B))

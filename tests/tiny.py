@@ -1,5 +1,7 @@
 """Models and data small enough for tests."""
 
+import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -7,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
 from PIL import Image
 
 from varlite.models import VAR, VARConfig
@@ -20,9 +24,10 @@ from varlite.presets import (
 )
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
-from varlite.training import decoder, loop
+from varlite.training import loop
 from varlite.training import tokenizer as stage1
 from varlite.training import transformer as stage2
+from varlite.training.options import Options
 
 SIDES = [1, 2, 3, 5]
 RECTANGULAR = [[1, 2], [2, 3], [3, 5]]
@@ -99,16 +104,43 @@ def add_presets(patch: pytest.MonkeyPatch):
     var = ModelPreset(var_config(gamma_init=0.1), "tiny-vq", TransformerRecipe(**recipe))
     patch.setitem(MODELS, "tiny-var", var)
     often = partial(loop.run_loop, log_every=5, save_every=7, validate_every=20)
-    for module in (stage1, stage2, decoder):
+    for module in (stage1, stage2):
         patch.setattr(module, "run_loop", often)
 
 
-def train_both(data: Path, out: Path):
-    """Both stages, in `out`/vq and `out`/var."""
-    stage1.train_tokenizer("tiny-vq", str(data), out / "vq")
-    stage2.train("tiny-var", str(data), out / "var", tokenizer=out / "vq")
+def train_both(data: Path, out: Path, options: Options = Options(), vq: Path | None = None):
+    """Both stages, in `out`/vq and `out`/var, or the second alone with the tokenizer `vq`."""
+    if vq is None:
+        stage1.train_tokenizer("tiny-vq", str(data), out / "vq", options)
+    stage2.train("tiny-var", str(data), out / "var", tokenizer=vq or out / "vq", options=options)
+
+
+def die_after_saving(step: int):
+    """The process ends, as if killed, when the checkpoint of `step` or a later one is written."""
+    save = loop.Run.save
+
+    def save_and_die(run: loop.Run, state: dict):
+        save(run, state)
+        if state["step"] >= step:
+            os._exit(9)
+
+    loop.Run.save = save_and_die
+
+
+def pretend_to_have_gpus():
+    """accelerate offers FSDP to GPUs alone, but torch shards over processes on the CPU all the same."""
+    PartialState(cpu=True)
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
 if __name__ == "__main__":
     add_presets(pytest.MonkeyPatch())
-    train_both(*map(Path, sys.argv[1:]))
+    images, out, *given = sys.argv[1:]
+    settings = json.loads(given[0]) if given else {}
+    vq = settings.pop("vq", None)
+    if "die" in settings:
+        die_after_saving(settings.pop("die"))
+    options = Options(device="cpu", **settings)
+    if options.shard:
+        pretend_to_have_gpus()
+    train_both(Path(images), Path(out), options, vq and Path(vq))

@@ -3,6 +3,7 @@
 img_B3HW --Encoder--> f_BZhw          f_hat_BZhw --Decoder--> img_B3HW
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -39,12 +40,18 @@ class SpatialAttention(nn.Module):
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
+        """Queries, keys and values (B, 1, h w, channels), and the factor of q k before softmax."""
         B, channels, h, w = x.shape
         qkv = self.qkv(self.norm(x)).reshape(B, 3, channels, h * w).transpose(2, 3)
         # The axis of one head sends short sequences to the fused kernel as well.
-        out = F.scaled_dot_product_attention(*qkv.unsqueeze(2).unbind(1)).squeeze(1)
-        return x + self.proj(out.transpose(1, 2).reshape(B, channels, h, w))
+        q, k, v = qkv.unsqueeze(2).unbind(1)
+        return q, k, v, 1 / math.sqrt(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v, scale = self.project(x)
+        out = F.scaled_dot_product_attention(q, k, v, scale=scale).squeeze(1)
+        return x + self.proj(out.transpose(1, 2).reshape(x.shape))
 
 
 class Downsample(nn.Module):

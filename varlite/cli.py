@@ -1,6 +1,6 @@
 """The command line. Every command is a function whose arguments and docstring are its options and help.
 
-The imports stand inside the functions, so that `varlite --help` answers at once.
+The imports stand inside the functions, so that a command pays only for what it uses.
 """
 
 import os
@@ -11,7 +11,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from varlite.training.options import Options
+
 Positional = tyro.conf.Positional
+Training = Annotated[Options, tyro.conf.OmitArgPrefixes]
 
 
 def sample(
@@ -63,57 +66,102 @@ def sample(
         write_samples(model, classes, num_per_class, seed, out, settings, grid, batch, weights, place, compile)
 
 
-def train_tokenizer(
-    preset: str = "fashion-vq",
-    data: str = "fashion",
-    out: Path | None = None,
-    steps: int | None = None,
+def edit(
+    image: Annotated[Path, Positional],
+    mask: Path | None = None,
+    box: tuple[float, float, float, float] | None = None,
+    task: Literal["inpaint", "outpaint", "class"] = "inpaint",
+    label: int | None = None,
+    model: str = "fashion-var-d4",
+    num: int = 1,
     seed: int = 0,
-    batch: int | None = None,
-    lr: float | None = None,
+    out: Path = Path("out/edits"),
+    hide: bool = True,
+    thin: bool = False,
+    paste: bool = True,
+    cfg: float = 1.5,
+    top_k: int = 0,
+    top_p: float = 0.96,
+    smooth: bool = False,
+    grid: Path | None = None,
+    batch: int = 16,
+    weights: Path | None = None,
+    device: str = "auto",
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+) -> None:
+    """Repaint a part of an image: fill a hole, continue beyond a border, or put something of a class there.
+
+    IMAGE is resized to what the model works on, and of one with other proportions the middle is taken. Writes
+    OUT/{index:05d}.png and OUT/edits.json with everything needed to repeat it. --no-hide --no-paste is the published
+    behaviour.
+
+    Args:
+        image: the image file, of any size, grey or colour.
+        mask: a black and white picture, white where to repaint, in the proportions of the image.
+        box: instead of a mask, Y0 X0 Y1 X1 in fractions of the image, rounded to tokens.
+        task: inpaint repaints the box, class does so with a label, outpaint what lies around it. A mask is white where
+            to repaint for all three.
+        label: class number, for the task class; the others use no class, and guidance then has no effect.
+        model: a preset (see `varlite info`), or a folder written by `varlite train`.
+        num: how many different edits.
+        seed: random seed.
+        out: folder for the images.
+        hide: fill the region from its surroundings before encoding, so that nothing of what was there leaks.
+        thin: repaint all tokens that the mask touches, also coarse ones: for lines thinner than a token.
+        paste: put the kept pixels back, blended over half a token at the border.
+        cfg: guidance at the last scale; 0 is none.
+        top_k: keep the k likeliest codes; 0 keeps all.
+        top_p: keep the likeliest codes of summed probability p; 0 keeps all.
+        smooth: mix codes instead of drawing one: nicer pictures.
+        grid: also write a picture with the image, what is to be repainted, and the first edits.
+        batch: edits made at a time.
+        weights: for the published models, a folder or file with the weights.
+        device: cpu, cuda, mps, or auto for the best there is.
+        precision: of the matrix products (autocast); the half ones are for GPUs and slow on most CPUs.
+    """
+    import torch
+
+    from varlite.edit_files import write_edits
+
+    options = {"hide": hide, "thin": thin, "paste": paste}
+    settings = {"cfg": cfg, "top_k": top_k, "top_p": top_p, "smooth": smooth}
+    place, dtype = pick_device(device), getattr(torch, precision)
+    with torch.autocast(place.type, dtype, enabled=dtype != torch.float32):
+        write_edits(
+            image, mask, box, task, label, model, num, seed, out, options, settings, grid, batch, weights, place
+        )  # fmt: skip
+
+
+def train_tokenizer(
+    preset: str = "fashion-vq", data: str = "fashion", out: Path | None = None, options: Training = Options()
 ) -> None:
     """Train a tokenizer: stage 1. The same command again goes on after a stop, or says that it is finished.
 
-    OUT holds config.json, log.jsonl, checkpoint.pt and at the end model.safetensors and card.json.
+    OUT holds config.json, log.jsonl, checkpoint.pt, pictures, and at the end model.safetensors and card.json.
 
     Args:
         preset: the configuration and recipe; see `varlite info`.
-        data: fashion, or a folder of images with a sub-folder for each class.
+        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
         out: folder of this training; default runs/PRESET.
-        steps: steps of training; default the recipe's.
-        seed: random seed.
-        batch: images a step; default the recipe's.
-        lr: peak learning rate; default the recipe's.
     """
     from varlite.training import tokenizer as stage1
 
-    print(stage1.train_tokenizer(preset, data, out or Path("runs") / preset, steps, seed, batch, lr))
+    print(stage1.train_tokenizer(preset, data, out or Path("runs") / preset, options))
 
 
 def tune_decoder(
-    tokenizer: str = "fashion-vq",
-    data: str = "fashion",
-    out: Path | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-    batch: int | None = None,
-    lr: float | None = None,
+    tokenizer: str = "fashion-vq", data: str = "fashion", out: Path | None = None, options: Training = Options()
 ) -> None:
     """Go on training a tokenizer's decoder alone: sharper pictures from the same tokens. The same command resumes.
 
     Args:
         tokenizer: a preset, or a folder written by `varlite train-tokenizer`.
-        data: fashion, or a folder of images with a sub-folder for each class.
+        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
         out: folder of this training; default runs/TOKENIZER-decoder.
-        steps: steps of training; default the recipe's.
-        seed: random seed.
-        batch: images a step; default the recipe's.
-        lr: peak learning rate; default the recipe's.
     """
     from varlite.training import decoder
 
-    out = out or Path("runs") / f"{Path(tokenizer).name}-decoder"
-    print(decoder.tune_decoder(tokenizer, data, out, steps, seed, batch, lr))
+    print(decoder.tune_decoder(tokenizer, data, out or Path("runs") / f"{Path(tokenizer).name}-decoder", options))
 
 
 def train(
@@ -121,55 +169,105 @@ def train(
     data: str = "fashion",
     out: Path | None = None,
     tokenizer: str | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-    batch: int | None = None,
-    lr: float | None = None,
+    start: str | None = None,
+    weights: Path | None = None,
+    options: Training = Options(),
 ) -> None:
     """Train a next-scale transformer on the tokens of a dataset: stage 2. The same command again goes on after a stop.
 
-    OUT holds config.json, log.jsonl, checkpoint.pt and at the end model.safetensors, its tokenizer and card.json.
+    OUT holds config.json, log.jsonl, checkpoint.pt, pictures, and at the end model.safetensors, its tokenizer and
+    card.json. Several GPUs: torchrun --nproc-per-node N -m varlite train ...
 
     Args:
         preset: the configuration and recipe; see `varlite info`.
-        data: fashion, or a folder of images with a sub-folder for each class.
+        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
         out: folder of this training; default runs/PRESET.
-        tokenizer: a preset, or a folder written by `varlite train-tokenizer`; default the preset's.
-        steps: steps of training; default the recipe's.
-        seed: random seed.
-        batch: images a step; default the recipe's.
-        lr: peak learning rate; default the recipe's.
+        tokenizer: a preset, or a folder written by `varlite train-tokenizer`; default that of START, or the preset's.
+        start: go on from this model, a preset or folder of the same shape; for other classes its class table is new.
+        weights: for a published START, a folder or file with the weights.
     """
     from varlite.training import transformer as stage2
 
-    print(stage2.train(preset, data, out or Path("runs") / preset, tokenizer, steps, seed, batch, lr))
+    print(stage2.train(preset, data, out or Path("runs") / preset, tokenizer, start, weights, options))
 
 
-def train_classifier(out: Path = Path("runs/fashion-classifier"), steps: int = 4000, seed: int = 0) -> None:
+def ablate_codebook(
+    data: str = "fashion",
+    runs: Path = Path("runs/codebook"),
+    out: Path = Path("data/results/codebook.json"),
+    options: Training = Options(),
+) -> None:
+    """Train one small tokenizer with no remedy against codebook collapse, and with each: ten minutes on two cores.
+
+    Args:
+        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
+        runs: folder of the trainings.
+        out: JSON file for the curves.
+    """
+    from varlite.training import ablation
+
+    for name, arm in ablation.ablate_codebook(data, runs, out, options)["arms"].items():
+        last = arm["curve"][-1]
+        print(f"{name:28s} error {arm['val_mse']:.4f}, {last['codes_used']:.0%} of codes used, "
+              f"perplexity {last['perplexity_per_scale']}")  # fmt: skip
+
+
+def train_classifier(out: Path = Path("runs/fashion-classifier"), options: Training = Options()) -> None:
     """Train fashion-classifier, the small CNN whose accuracy and features score the small models.
 
     Args:
         out: folder of this training.
-        steps: steps of training.
-        seed: random seed.
     """
     from varlite.evaluation import classifier
 
-    print(classifier.train_classifier(out, steps, seed=seed))
+    print(classifier.train_classifier(out, options))
 
 
-def tokenize(tokenizer: str = "fashion-vq", data: str = "fashion", split: Literal["train", "test"] = "train") -> None:
+def fetch(name: Annotated[Literal["emoji"], Positional], out: Path | None = None) -> None:
+    """Fetch a data set that does not ship, as a folder for --data: the Noto emoji, RGB, 64 x 64, nine classes, 74 MB.
+
+    From the npm registry, or the one that npm_config_registry names. Interrupted, the same command goes on.
+
+    Args:
+        name: the data set.
+        out: folder to write; default data/NAME in VARLITE_CACHE (~/.cache/varlite).
+    """
+    from varlite.emoji import fetch_emoji
+    from varlite.training.tokens import CACHE
+
+    out = out or CACHE / "data" / name
+    for split, classes in fetch_emoji(out)["images"].items():
+        print(f"{split}: {sum(classes.values())} images; " + ", ".join(f"{c} {n}" for c, n in classes.items()))
+    print(out)
+
+
+def tokenize(
+    tokenizer: str = "fashion-vq",
+    data: str = "fashion",
+    split: Literal["train", "test"] = "train",
+    flip: bool = False,
+    batch: int | None = None,
+    device: str = "auto",
+) -> None:
     """Encode a dataset into token maps, once; `varlite train` finds them. Interrupted, it goes on where it was.
+
+    They lie in VARLITE_CACHE (default ~/.cache/varlite), two bytes a token. Images that cannot be read are counted, and
+    the next one stands in for each.
 
     Args:
         tokenizer: a preset, or a folder written by `varlite train-tokenizer`.
-        data: fashion, or a folder of images with a sub-folder for each class.
+        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images with a sub-folder for each class.
         split: train or test.
+        flip: encode the mirror image of each as well, for `varlite train --flip`.
+        batch: images encoded at a time; default by their size.
+        device: cpu, cuda, mps, or auto for the best there is.
     """
     from varlite.pretrained import load_tokenizer
     from varlite.training.tokens import cache_tokens
 
-    cache = cache_tokens(load_tokenizer(tokenizer), data, split)
+    cache = cache_tokens(load_tokenizer(tokenizer, device=pick_device(device)), data, split, batch, flip)
+    for name, reason in cache.meta.get("skipped", {}).items():
+        print(f"not readable: {name} ({reason})", file=sys.stderr)
     print(f"{len(cache)} images of {cache.tokens.shape[1]} tokens in {cache.folder}")
 
 
@@ -182,10 +280,12 @@ def evaluate(
     top_p: float = 0.96,
     out: Path | None = None,
     card: bool = False,
+    data: str = "fashion",
 ) -> None:
     """Score a small model with fashion-classifier: samples of a transformer, reconstructions of a tokenizer.
 
-    The Fréchet distance is in the classifier's features; it is not FID.
+    The Fréchet distance is in the classifier's features; it is not FID. On other data: error and codebook health of a
+    tokenizer, loss and token error of a transformer, on the test split.
 
     Args:
         model: a preset, or a folder written by a training.
@@ -196,10 +296,11 @@ def evaluate(
         top_p: keep the likeliest codes of summed probability p; 0 keeps all.
         out: write the scores to this JSON file.
         card: write the scores into the card.json beside the model.
+        data: the data the model was trained on: fashion, cifar10, or a folder of images.
     """
     from varlite.evaluation.run import evaluate_any
 
-    evaluate_any(model, num, seed, {"cfg": cfg, "top_k": top_k, "top_p": top_p}, out, card)
+    evaluate_any(model, num, seed, {"cfg": cfg, "top_k": top_k, "top_p": top_p}, out, card, data)
 
 
 def convert(
@@ -258,10 +359,13 @@ def pick_device(name: str) -> Any:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "sample": sample,
+    "edit": edit,
     "train-tokenizer": train_tokenizer,
     "tune-decoder": tune_decoder,
     "train": train,
     "train-classifier": train_classifier,
+    "ablate-codebook": ablate_codebook,
+    "fetch": fetch,
     "tokenize": tokenize,
     "evaluate": evaluate,
     "convert": convert,

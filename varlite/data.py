@@ -1,21 +1,25 @@
-"""Datasets as bytes, in a deterministic order, and caches of token maps.
-
-A dataset here has `classes`, `labels` (N,), `checksum` and `images(indices) -> uint8 (B, channels, H, W)`; nothing else
-is asked of it. Images are bytes until `to_float` makes them [-1, 1].
-"""
+"""Datasets as bytes, in a deterministic order, and caches of token maps. Images are bytes until `to_float`."""
 
 import gzip
 import hashlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from filelock import FileLock
+from PIL import Image
 
+from varlite.folders import ImageFolder
+from varlite.pixels import MODES, POOL, chance, convert, view
+
+T = TypeVar("T")
+CACHE = Path(os.environ.get("VARLITE_CACHE", Path.home() / ".cache" / "varlite"))
 DATA = Path(os.environ.get("VARLITE_DATA", Path(__file__).resolve().parents[1] / "data"))
 
 FASHION_FILES = {
@@ -28,7 +32,17 @@ FASHION_CLASSES = (
 
 
 class Dataset(Protocol):
+    """All that is asked of a dataset: (N,) labels, and uint8 images (B, channels, H, W) of the size it was opened for.
+
+    `checksum` is of the data, whatever the size. With a `crop_seed` image i is cut out at random, and with `flip`
+    mirrored or not: a function of (crop_seed, i) alone, so that a resumed training sees what an unbroken one does.
+    `skipped` tells which files could not be read, and why.
+    """
+
     classes: tuple[str, ...]
+
+    @property
+    def skipped(self) -> dict[str, str]: ...
 
     @property
     def labels(self) -> torch.Tensor: ...
@@ -36,7 +50,7 @@ class Dataset(Protocol):
     @property
     def checksum(self) -> str: ...
 
-    def images(self, indices: torch.Tensor) -> torch.Tensor: ...
+    def images(self, indices: torch.Tensor, crop_seed: int | None = None, flip: bool = False) -> torch.Tensor: ...
 
 
 def to_float(img: torch.Tensor) -> torch.Tensor:
@@ -55,7 +69,34 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class FashionMNIST:
+class InMemory:
+    """A dataset that fits into memory: `all_images` (N, channels, H, W) bytes, resized and cropped where another `size`
+    is asked for, and made grey or RGB; as they are where they already fit."""
+
+    all_images: torch.Tensor
+
+    def __init__(self, size: tuple[int, int], channels: int):
+        if channels not in MODES:
+            raise ValueError(f"data: images are read as grey or RGB, the model wants {channels} channels")
+        self.size, self.channels = size, channels
+        self.skipped: dict[str, str] = {}
+
+    def images(self, indices: torch.Tensor, crop_seed: int | None = None, flip: bool = False) -> torch.Tensor:
+        img = self.all_images[indices]
+        if img.shape[1:] == (self.channels, *self.size):
+            if not flip:
+                return img
+            mirrored = torch.tensor([chance(crop_seed, i, flip)[2] for i in indices.tolist()])
+            return torch.where(mirrored[:, None, None, None], img.flip(-1), img)
+
+        def one(i: int, x: torch.Tensor) -> torch.Tensor:
+            image = convert(Image.fromarray(x.permute(1, 2, 0).squeeze(2).numpy()), self.channels)
+            return view(image, self.size, i, crop_seed, flip)
+
+        return torch.stack(list(POOL.map(one, indices.tolist(), img)))
+
+
+class FashionMNIST(InMemory):
     """Fashion-MNIST (arXiv 1708.07747): 60,000 + 10,000 grey images of 28 x 28, ten classes.
 
     The four original files lie in `data/fashion-mnist/` and are read, and checked against `SHA256SUMS`, on first use.
@@ -64,7 +105,8 @@ class FashionMNIST:
 
     classes: tuple[str, ...] = FASHION_CLASSES
 
-    def __init__(self, split: str, root: Path | None = None):
+    def __init__(self, split: str, root: Path | None = None, size: tuple[int, int] = (28, 28), channels: int = 1):
+        super().__init__(size, channels)
         self.split, self.root = split, root or DATA / "fashion-mnist"
         missing = [name for name in FASHION_FILES[split] if not (self.root / name).is_file()]
         if missing:
@@ -88,7 +130,7 @@ class FashionMNIST:
         return self._read(FASHION_FILES[self.split][1]).long()
 
     @cached_property
-    def all_images(self) -> torch.Tensor:
+    def all_images(self) -> torch.Tensor:  # type: ignore[override]
         """(N, 1, 28, 28) bytes."""
         return self._read(FASHION_FILES[self.split][0])[:, None]
 
@@ -97,88 +139,51 @@ class FashionMNIST:
         """SHA-256 of the image file as it was published."""
         return sha256(self.root / FASHION_FILES[self.split][0])
 
-    def images(self, indices: torch.Tensor) -> torch.Tensor:
-        return self.all_images[indices]
 
+class CIFAR10(InMemory):
+    """CIFAR-10: 50,000 + 10,000 RGB images of 32 x 32, ten classes. Read by torchvision, which fetches it once.
 
-class ImageFolder:
-    """One's own images, a sub-folder for each class (the layout of ImageNet).
-
-    With sub-folders `train` and `val` or `test` those are the splits; otherwise every tenth image is the test split.
-    Images are converted to `channels`, resized to 1.125 times `size` and centre-cropped, as in the paper.
-    Raises FileNotFoundError if the folder does not exist, ValueError if it holds no classes or no images.
+    Raises FileNotFoundError, saying what to put where, if it neither lies in `root` nor can be fetched.
     """
 
-    def __init__(self, root: str | Path, split: str, size: tuple[int, int], channels: int):
-        from torchvision.datasets import ImageFolder as Folder  # a second of start-up that only folders pay
+    def __init__(self, split: str, root: Path | None = None, size: tuple[int, int] = (32, 32), channels: int = 3):
+        from torchvision.datasets import CIFAR10 as Files  # a second of start-up
 
-        root = Path(root)
-        if not root.is_dir():
-            raise FileNotFoundError(
-                f"data: {root} is neither the name of a dataset ({', '.join(DATASETS)}) nor a folder"
-            )
-        named = {"train": ["train"], "test": ["val", "test"]}[split]
-        split_root = next((root / name for name in named if (root / name).is_dir()), None)
+        super().__init__(size, channels)
+        root = root or CACHE / "data"
+        root.mkdir(parents=True, exist_ok=True)
         try:
-            folder = Folder(str(split_root or root))
-        except FileNotFoundError as error:
-            raise ValueError(f"data: {root} must hold one sub-folder of images for each class ({error})") from None
-        self.classes = tuple(folder.classes)
-        keep = [i for i in range(len(folder.samples)) if split_root or (i % 10 == 0) == (split == "test")]
-        self.paths = [folder.samples[i][0] for i in keep]
-        self._labels = torch.tensor([folder.samples[i][1] for i in keep])
-        if not keep:
-            raise ValueError(f"data: {root} has too few images to leave any for the {split} split")
-        if channels not in (1, 3):
-            raise ValueError(f"data: images are read as grey or RGB, the model wants {channels} channels")
-        self.root, self.size, self.mode = root, size, {1: "L", 3: "RGB"}[channels]
-        self.pool = ThreadPoolExecutor(os.cpu_count())
-
-    @property
-    def labels(self) -> torch.Tensor:
-        return self._labels
+            with FileLock(root / "cifar10.lock"):
+                files = Files(str(root), train=split == "train", download=True)
+        except (OSError, RuntimeError) as error:
+            raise FileNotFoundError(
+                f"CIFAR-10 is not in {root} and cannot be fetched ({error}). Put {Files.filename} of "
+                f"https://www.cs.toronto.edu/~kriz/cifar.html there, MD5 {Files.tgz_md5}; it will be unpacked."
+            ) from None
+        self.classes = tuple(files.classes)
+        self.all_images = torch.from_numpy(files.data).permute(0, 3, 1, 2)
+        self.labels = torch.tensor(files.targets)
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 of the paths and sizes of the files: quick, and notices an added, moved or replaced image."""
-        digest = hashlib.sha256()
-        for path in self.paths:
-            digest.update(f"{Path(path).relative_to(self.root).as_posix()}:{os.path.getsize(path)}\n".encode())
-        return digest.hexdigest()
-
-    def _image(self, i: int) -> torch.Tensor:
-        from PIL import Image, ImageOps
-
-        h, w = self.size
-        with Image.open(self.paths[i]) as file:
-            # 1.125 times the target, then the middle; `fit` keeps the proportions.
-            image = ImageOps.fit(
-                file.convert(self.mode), (round(w * 1.125), round(h * 1.125)), Image.Resampling.LANCZOS
-            )
-        top, left = (image.height - h) // 2, (image.width - w) // 2
-        image = image.crop((left, top, left + w, top + h))
-        return torch.from_numpy(np.array(image)).reshape(h, w, -1).permute(2, 0, 1)
-
-    def images(self, indices: torch.Tensor) -> torch.Tensor:
-        return torch.stack(list(self.pool.map(self._image, indices.tolist())))
+        """SHA-256 of the pixels, in the order of the files."""
+        return hashlib.sha256(self.all_images.permute(0, 2, 3, 1).numpy().tobytes()).hexdigest()
 
 
-DATASETS = ("fashion",)
+DATASETS: dict[str, type[FashionMNIST] | type[CIFAR10]] = {"fashion": FashionMNIST, "cifar10": CIFAR10}
 
 
 def open_dataset(name: str, split: str, size: tuple[int, int], channels: int) -> Dataset:
-    """A dataset by name, or a folder of images by path, for images of `size` (H, W) with `channels`.
+    """A dataset by name, or a folder of images by path, for images of `size` (H, W) with `channels`, 1 or 3.
 
-    `split` is "train" or "test". Raises ValueError if a named dataset has other sizes than asked for.
+    `split` is "train" or "test". Raises ValueError or FileNotFoundError for what cannot be had.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    if name == "fashion":
-        if (size, channels) != ((28, 28), 1):
-            raise ValueError(
-                f"data: fashion has 1 x 28 x 28 images, the model wants {channels} x {size[0]} x {size[1]}"
-            )
-        return FashionMNIST(split)
+    if name in DATASETS:
+        return DATASETS[name](split, None, size, channels)
+    if not Path(name).is_dir():
+        raise FileNotFoundError(f"data: {name} is neither the name of a dataset ({', '.join(DATASETS)}) nor a folder")
     return ImageFolder(name, split, size, channels)
 
 
@@ -198,14 +203,35 @@ def _order(n: int, seed: int, epoch: int) -> torch.Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
+def ahead(draw: Callable[[int], T], stop: int) -> Callable[[int], T]:
+    """`draw(step)` for steps below `stop`, the next one drawn by a thread meanwhile: no accelerator waits for files."""
+    pool = ThreadPoolExecutor(1)
+    next_step: dict[int, Future[T]] = {}
+
+    def drawn(step: int) -> T:
+        result = (next_step.pop(step, None) or pool.submit(draw, step)).result()
+        next_step.clear()
+        if step + 1 < stop:
+            next_step[step + 1] = pool.submit(draw, step + 1)
+        return result
+
+    return drawn
+
+
 class TokenCache:
-    """Token maps of a whole dataset on disk: `tokens.npy` (N, L) uint16, memory-mapped, `labels.npy`, `meta.json`."""
+    """Token maps of a whole dataset on disk: `tokens.npy` (N, L) uint16, memory-mapped, `labels.npy`, `meta.json`.
+
+    Raises ValueError if the files are damaged.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.meta = json.loads((folder / "meta.json").read_text())
-        self.tokens = np.load(folder / "tokens.npy", mmap_mode="r")
-        self.labels = torch.from_numpy(np.load(folder / "labels.npy"))
+        try:
+            self.meta = json.loads((folder / "meta.json").read_text())
+            self.tokens = np.load(folder / "tokens.npy", mmap_mode="r")
+            self.labels = torch.from_numpy(np.load(folder / "labels.npy"))
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{folder} is damaged ({error}): delete it, and the tokens are made again") from None
 
     def __len__(self) -> int:
         return len(self.tokens)

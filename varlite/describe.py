@@ -12,7 +12,7 @@ import torch
 from varlite.models import MODELS as KINDS
 from varlite.models import VAR
 from varlite.presets import MODELS, TOKENIZERS
-from varlite.pretrained import CHECKPOINTS, _on_meta, load
+from varlite.pretrained import CHECKPOINTS, load, on_meta
 from varlite.sampling import generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
@@ -25,9 +25,9 @@ def parameters(module: torch.nn.Module) -> int:
 def build_empty(name: str) -> Any:
     """A preset's model on the meta device: shapes without memory."""
     if name in TOKENIZERS:
-        return _on_meta(VQVAE, TOKENIZERS[name].config)
+        return on_meta(VQVAE, TOKENIZERS[name].config)
     config = MODELS[name].config
-    return _on_meta(next(cls for cls, config_cls in KINDS.values() if type(config) is config_cls), config)
+    return on_meta(next(cls for cls, config_cls in KINDS.values() if type(config) is config_cls), config)
 
 
 def read_card(name: str) -> dict[str, Any]:
@@ -43,12 +43,15 @@ def table() -> str:
     for name in [*TOKENIZERS, *MODELS]:
         config = (TOKENIZERS | MODELS)[name].config
         scales, scores = Scales.of(config.scales), read_card(name).get("scores", {})
-        if name in TOKENIZERS:
-            shown = f"MSE {scores['val_mse']:.4f}, {scores['codes_used']:.0%} of codes used" if scores else ""
-        else:
-            shown = f"accuracy {scores['accuracy']:.1%}, FD ratio {scores['fd_ratio']:.2f}" if scores else ""
         if not scores:
             shown = "weights from the hub, or --weights" if (TOKENIZERS | MODELS)[name].hub else "not trained yet"
+        elif name in TOKENIZERS:
+            perplexity = ", ".join(f"{p:.0f}" for p in scores["perplexity_per_scale"])
+            shown = f"MSE {scores['val_mse']:.4f}, {scores['codes_used']:.0%} of codes used, perplexity {perplexity}"
+        elif "accuracy" in scores:
+            shown = f"accuracy {scores['accuracy']:.1%}, FD ratio {scores['fd_ratio']:.2f}"
+        else:
+            shown = f"test loss {scores['val_loss']:.2f}"
         sides = ",".join(map(str, scales.sides))
         lines.append(f"{name:20s} {parameters(build_empty(name)):13,d} {scales.total:6d}  {sides:36s} {shown}")
     lines.append(

@@ -14,6 +14,8 @@ from varlite.sampling import Step, check_labels, generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
+Hook = Callable[[Step], None]
+
 
 def box_mask(box: tuple[float, float, float, float], scales: Scales, inside: bool) -> torch.Tensor:
     """(h, w) booleans at the last scale, True = keep, from a box (y0, x0, y1, x1) in fractions of the image.
@@ -31,14 +33,43 @@ def box_mask(box: tuple[float, float, float, float], scales: Scales, inside: boo
     return keep_hw
 
 
-def keep_at_scale(keep_hw: torch.Tensor, k: int, scales: Scales) -> torch.Tensor:
-    """(l,) booleans: which tokens of scale k are kept. Scales of at most three tokens are kept whole."""
+def check_mask(keep: torch.Tensor, scales: Scales, image_size: tuple[int, int], thin: bool = False) -> torch.Tensor:
+    """The mask as booleans. Raises ValueError for another size, for values other than 0 and 1, and for a region so
+    thin that no token would be sampled."""
+    if tuple(keep.shape) not in (scales.last, image_size):
+        raise ValueError(
+            f"keep must have the shape of the last scale, {scales.last}, or of the image, {image_size}, "
+            f"got {tuple(keep.shape)}"
+        )
+    if not ((keep == 0) | (keep == 1)).all():
+        raise ValueError("keep must hold only 0 (sample) and 1 (keep), or booleans; it has other values, too")
+    keep = keep.bool()
+    if not keep.all() and keep_at_scale(keep, scales.K - 1, scales, thin).all():
+        raise ValueError(
+            "keep: the region to sample is less than half of every token that it touches; with thin those are sampled "
+            "all the same (thin=True, --thin)"
+        )
+    return keep
+
+
+def keep_at_scale(keep_hw: torch.Tensor, k: int, scales: Scales, thin: bool = False) -> torch.Tensor:
+    """(l,) booleans: which tokens of scale k are kept, for a mask at the last scale or in pixels.
+
+    As published, the mask of the last scale is resized bilinearly and a token kept where it exceeds a half; pixels are
+    averaged to the last scale first, by the same rule. `thin` keeps a token only where everything beneath it is kept,
+    so that a thin region is sampled at all scales. Scales of at most three tokens are kept whole.
+    """
     if scales.lengths[k] <= 3:
         return torch.ones(scales.lengths[k], dtype=torch.bool, device=keep_hw.device)
-    return F.interpolate(keep_hw[None, None].float(), size=scales.shapes[k], mode="bilinear")[0, 0].flatten() > 0.5
+    keep = keep_hw[None, None].float()
+    if thin:
+        return -F.adaptive_max_pool2d(-keep, scales.shapes[k])[0, 0].flatten() > 0.5
+    if tuple(keep_hw.shape) != scales.last:
+        keep = (F.interpolate(keep, size=scales.last, mode="area") > 0.5).float()
+    return F.interpolate(keep, size=scales.shapes[k], mode="bilinear")[0, 0].flatten() > 0.5
 
 
-def keep_tokens(idx: list[torch.Tensor], keep_hw: torch.Tensor) -> Callable[[Step], None]:
+def keep_tokens(idx: list[torch.Tensor], keep_hw: torch.Tensor) -> Hook:
     """The hook: at every scale put back the embeddings of the tokens `idx` where `keep_hw` says so."""
 
     def on_scale(step: Step) -> None:
@@ -48,21 +79,102 @@ def keep_tokens(idx: list[torch.Tensor], keep_hw: torch.Tensor) -> Callable[[Ste
     return on_scale
 
 
+def keep_features(f_BZhw: torch.Tensor, keep_hw: torch.Tensor) -> Hook:
+    """The hook of thin masks: kept tokens are looked up anew, for what f lacks of the image after the scales so far.
+
+    Where a thin mask frees a coarse token, what is drawn there reaches into the kept region, and the image's own finer
+    tokens would add to something that they were not made for.
+    """
+
+    def on_scale(step: Step) -> None:
+        keep_l1 = keep_at_scale(keep_hw, step.k, step.scales, thin=True)[:, None]
+        quantizer = step.tokenizer.quantizer
+        z_BlZ = quantizer.shrink(f_BZhw - step.f_hat_BZhw, step.k, step.scales).flatten(2).transpose(1, 2)
+        idx_Bl = quantizer.nearest(z_BlZ.flatten(0, 1)).view(z_BlZ.shape[:2])
+        step.h_BlZ = torch.where(keep_l1, step.tokenizer.embed(idx_Bl), step.h_BlZ)
+
+    return on_scale
+
+
+def fill(img_B3HW: torch.Tensor, keep_HW: torch.Tensor) -> torch.Tensor:
+    """The image with what is not kept replaced by a smooth continuation of what is; grey (0) where nothing is kept.
+
+    Means over the kept pixels of ever larger cells, the smallest that holds one: a function of kept pixels alone.
+    """
+    if keep_HW.all():
+        return img_B3HW
+    if not keep_HW.any():
+        return torch.zeros_like(img_B3HW)
+    half = [(side + 1) // 2 for side in keep_HW.shape]
+    share = F.interpolate(keep_HW[None, None].to(img_B3HW.dtype), size=half, mode="area")
+    kept = torch.where(keep_HW, img_B3HW, 0)
+    mean = F.interpolate(kept, size=half, mode="area") / share.clamp(min=torch.finfo(share.dtype).tiny)
+    coarse = F.interpolate(fill(mean, share[0, 0] > 0), size=keep_HW.shape, mode="bilinear")
+    return torch.where(keep_HW, img_B3HW, coarse)
+
+
+def paste_weight(keep_HW: torch.Tensor, feather: int) -> torch.Tensor:
+    """(H, W) in [0, 1]: 0 where not kept, from there up to 1 over `feather` kept pixels."""
+    keep = keep_HW[None].float()
+    total = keep
+    for _ in range(feather):
+        keep = -F.max_pool2d(-keep, 3, 1, 1)  # one pixel less on each side
+        total = total + keep
+    return total[0] / (feather + 1)
+
+
 @torch.inference_mode()
 def edit(
-    model: VAR, tokenizer: VQVAE, img_B3HW: torch.Tensor, keep_hw: torch.Tensor, labels: Any = None, **settings: Any
+    model: VAR,
+    tokenizer: VQVAE,
+    img_B3HW: torch.Tensor,
+    keep_hw: torch.Tensor,
+    labels: Any = None,
+    *,
+    hide: bool = False,
+    thin: bool = False,
+    paste: bool = False,
+    on_scale: Hook | None = None,
+    scales: Scales | None = None,
+    **settings: Any,
 ) -> torch.Tensor:
     """Edit images (B, channels, H, W) in [-1, 1]: keep the tokens where `keep_hw` is True, sample the others.
 
-    `labels` None is the null class (in- and out-painting; guidance then has no effect), otherwise one class an image.
-    `settings` are those of `generate`. Returns images in [0, 1]; pixels are not composited, so kept regions are
-    reconstructions too. Raises ValueError if `keep_hw` does not have the shape of the last scale, or labels do not fit.
+    keep_hw: one mask for all images, at the last scale (h, w) or in pixels (H, W); booleans, or 0 and 1.
+    labels: None is the null class (in- and out-painting; guidance then has no effect), otherwise one class an image.
+    hide: fill what is not kept from its surroundings before encoding, so that the edit cannot depend on it. As
+        published, kept tokens know of it, the 1 x 1 token above all.
+    thin: sample every token that the mask touches, at all scales but the coarsest. As published, a region thinner than
+        a token is sampled at fine scales only.
+    paste: put the kept pixels back, blended into the edit over half a token. As published, kept regions come back as
+        reconstructions, changed near the border.
+    on_scale: called once for each scale with a `Step`, after the kept tokens were put back.
+    settings: the others are those of `generate`.
+
+    Returns images in [0, 1]. Raises ValueError if `keep_hw` has another shape or other values than these, marks a
+    region too thin to sample, or labels do not fit.
     """
-    scales = model.scales
-    if tuple(keep_hw.shape) != scales.last:
-        raise ValueError(f"keep_hw must have the shape of the last scale, {scales.last}, got {tuple(keep_hw.shape)}")
+    scales = scales or model.scales
+    size = tokenizer.image_size(scales)
+    keep_hw = check_mask(keep_hw, scales, size, thin).to(img_B3HW.device)
     label_B = check_labels([model.class_embed.null] * len(img_B3HW) if labels is None else labels, model.config.classes)
     if len(label_B) != len(img_B3HW):
         raise ValueError(f"labels must be one for each of the {len(img_B3HW)} images, got {len(label_B)}")
-    hook = keep_tokens(tokenizer.encode(img_B3HW, scales), keep_hw.to(img_B3HW.device, torch.bool))
-    return generate(model, tokenizer, label_B, on_scale=hook, **settings)
+    keep_HW = F.interpolate(keep_hw[None, None].float(), size=size)[0, 0].bool()
+    f_BZhw = tokenizer.features(fill(img_B3HW, keep_HW) if hide else img_B3HW, scales)
+    if thin:
+        put_back = keep_features(f_BZhw, keep_hw)
+    else:
+        put_back = keep_tokens(tokenizer.quantizer.encode(f_BZhw, scales)[0], keep_hw)
+
+    def both(step: Step) -> None:
+        if not hide or keep_HW.any():  # hiding everything leaves no token to put back
+            put_back(step)
+        if on_scale is not None:
+            on_scale(step)
+
+    edited = generate(model, tokenizer, label_B, on_scale=both, scales=scales, **settings)
+    if not paste:
+        return edited
+    weight_HW = paste_weight(keep_HW, tokenizer.stride // 2).to(edited.dtype)
+    return torch.lerp(edited, (img_B3HW + 1) / 2, weight_HW)

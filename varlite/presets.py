@@ -4,7 +4,7 @@ One dial, depth. A row whose weights ship has a folder in `data/checkpoints/` wi
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from varlite.models.var import VARConfig
 from varlite.tokenizer import TokenizerConfig
@@ -12,20 +12,35 @@ from varlite.tokenizer import TokenizerConfig
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """How a tokenizer is trained: AdamW, linear warm-up, cosine to zero, EMA of the weights."""
+    """How a tokenizer is trained: AdamW, linear warm-up, cosine to zero, EMA of the weights.
+
+    Weights of losses are relative to the squared error. How the codes begin and follow: varlite/training/codebook.py.
+    """
 
     steps: int
     batch: int
     lr: float
     warmup: int
     ema: float
-    l1: float  # weight of the absolute error beside the squared error
-    quantizer: float  # weight of the quantizer loss beside the squared error
+    l1: float  # weight of the absolute error
+    quantizer: float  # weight of the quantizer loss
+    start: Literal["noise", "residuals", "kmeans", "kept"] = "residuals"  # what the codes begin as
+    reseed: bool = True  # move dead codes, during the first two thirds
+    codebook: Literal["gradient", "mean"] = "gradient"  # what the codes follow
+    perceptual: Literal["none", "lpips", "fashion"] = "none"
+    perceptual_weight: float = 1.0
+    gan: float = 0.0  # weight of the adversary, beside its adaptive factor
+    gan_from: float = 0.22  # share of the steps after which it joins in
+    betas: tuple[float, float] = (0.9, 0.99)
 
 
 @dataclass(frozen=True)
 class TransformerRecipe:
-    """How a transformer is trained: AdamW (0.9, 0.95), linear warm-up, cosine to zero, EMA of the weights."""
+    """How a transformer is trained: AdamW (0.9, 0.95), warm-up, then a cosine to zero or, as in the papers, a line to
+    `final`; EMA of the weights.
+
+    With `final_weight_decay` the decay of weights moves there from `weight_decay` along a cosine.
+    """
 
     steps: int
     batch: int
@@ -34,12 +49,15 @@ class TransformerRecipe:
     ema: float
     weight_decay: float = 0.05
     clip: float = 2.0
+    schedule: Literal["cosine", "linear"] = "cosine"
+    final: float = 0.0
+    final_weight_decay: float = 0.05
 
 
 @dataclass(frozen=True)
 class TokenizerPreset:
     config: TokenizerConfig
-    recipe: TokenizerRecipe | None = None
+    recipe: TokenizerRecipe
     hub: tuple[str, str] | None = None  # repository and file of the published weights
 
 
@@ -47,13 +65,14 @@ class TokenizerPreset:
 class ModelPreset:
     config: VARConfig
     tokenizer: str
-    recipe: TransformerRecipe | None = None
+    recipe: TransformerRecipe
     hub: tuple[str, str] | None = None
 
 
 VAR_HUB = "FoundationVision/var"
 SCALES_512 = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]
 FASHION_SCALES = [1, 2, 3, 5, 7]
+EMOJI_SCALES = [1, 2, 3, 4, 6, 8]
 
 TOKENIZERS: dict[str, TokenizerPreset] = {
     # 28 x 28 -> 7 x 7, straight to stride 2: full resolution has one convolution each way and no residual block.
@@ -64,8 +83,24 @@ TOKENIZERS: dict[str, TokenizerPreset] = {
         ),
         TokenizerRecipe(steps=4500, batch=64, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
     ),
-    # The published tokenizer, one for 256 and 512 pixels; its training code and recipe were never released.
-    "imagenet-vq": TokenizerPreset(TokenizerConfig(), hub=(VAR_HUB, "vae_ch160v4096z32.pth")),
+    # RGB, 32 x 32: for folders of one's own as well.
+    "emoji-vq": TokenizerPreset(
+        TokenizerConfig(
+            channels=3, vocab=1024, z=16, scales=EMOJI_SCALES,
+            ch=32, multipliers=(1, 2, 4), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 2, 1),
+        ),
+        TokenizerRecipe(steps=3200, batch=64, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
+    ),
+    # The published tokenizer, one for 256 and 512 pixels. Its recipe was never released: this one is put together from
+    # its published relatives (VQGAN's losses, AdamW (0.5, 0.9), lr 3e-4, EMA 0.9999) and has not been run.
+    "imagenet-vq": TokenizerPreset(
+        TokenizerConfig(),
+        TokenizerRecipe(
+            steps=65_000, batch=768, lr=3e-4, warmup=1000, ema=0.9999, l1=0.2, quantizer=1.0,
+            perceptual="lpips", perceptual_weight=1.0, gan=0.4, betas=(0.5, 0.9),
+        ),
+        hub=(VAR_HUB, "vae_ch160v4096z32.pth"),
+    ),
 }  # fmt: skip
 
 
@@ -77,21 +112,38 @@ def fashion(depth: int, recipe: TransformerRecipe) -> ModelPreset:
     return ModelPreset(config, "fashion-vq", recipe)
 
 
-def published(depth: int, gamma_init: float, **others: Any) -> ModelPreset:
+def published(depth: int, gamma_init: float, recipe: TransformerRecipe, **others: Any) -> ModelPreset:
     """A published ImageNet model: width 64 * depth, drop-path 0.1 * depth / 24."""
     config = VARConfig(depth=depth, drop_path=0.1 * depth / 24, gamma_init=gamma_init, **others)
-    return ModelPreset(config, "imagenet-vq", hub=(VAR_HUB, f"var_d{depth}.pth"))
+    return ModelPreset(config, "imagenet-vq", recipe, hub=(VAR_HUB, f"var_d{depth}.pth"))
+
+
+def imagenet(epochs: int, batch: int, lr: float, final: float, final_weight_decay: float = 0.05) -> TransformerRecipe:
+    """The papers' schedule on the 1,281,167 images of ImageNet; `lr` is for a batch of 256."""
+    steps = epochs * (1_281_167 // batch)
+    return TransformerRecipe(
+        steps, batch, lr * batch / 256, warmup=steps // 50, ema=0.0,
+        schedule="linear", final=final, final_weight_decay=final_weight_decay,
+    )  # fmt: skip
 
 
 MODELS: dict[str, ModelPreset] = {
     "fashion-var-d4": fashion(4, TransformerRecipe(steps=3600, batch=64, lr=2e-3, warmup=100, ema=0.998)),
     "fashion-var-d6": fashion(6, TransformerRecipe(steps=2600, batch=64, lr=1.5e-3, warmup=100, ema=0.998)),
+    # On 3,426 pictures: past some hundred passes it learns them by heart.
+    "emoji-var-d4": ModelPreset(
+        VARConfig(depth=4, width=128, classes=9, vocab=1024, z=16, scales=EMOJI_SCALES, gamma_init=0.1),
+        "emoji-vq",
+        TransformerRecipe(steps=2000, batch=64, lr=2e-3, warmup=100, ema=0.998),
+    ),
     # FID of the paper (arXiv 2404.02905, tables 1 and 2), 50,000 images
-    "var-d16": published(16, 1e-3),  # 3.30
-    "var-d20": published(20, 1e-3),  # 2.57
-    "var-d24": published(24, 1e-4),  # 2.09
-    "var-d30": published(30, 1e-5),  # 1.92
-    "var-d36": published(36, 5e-6, scales=SCALES_512, shared_adaln=True),  # 2.63 at 512 x 512
+    "var-d16": published(16, 1e-3, imagenet(200, 768, 1e-4, 0.1)),  # 3.30
+    "var-d20": published(20, 1e-3, imagenet(250, 768, 1e-4, 0.1)),  # 2.57
+    "var-d24": published(24, 1e-4, imagenet(350, 768, 8e-5, 0.01)),  # 2.09
+    "var-d30": published(30, 1e-5, imagenet(350, 1024, 8e-5, 0.01, 0.08)),  # 1.92
+    "var-d36": published(
+        36, 5e-6, imagenet(350, 768, 8e-5, 0.01, 0.08), scales=SCALES_512, shared_adaln=True
+    ),  # 2.63 at 512 x 512
 }
 
 Row = TypeVar("Row")

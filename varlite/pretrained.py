@@ -214,7 +214,7 @@ def convert(
             config = transformer_config(tensors, source, heads)
             kind = "mvar" if "blocks.0.mamba.A_log" in tensors else "var"
             cls, header = KINDS[kind][0], {"kind": kind, "config": asdict(config), "tokenizer": "imagenet-vq"}
-        model = _adopt(cls, config, from_published(_on_meta(cls, config), tensors, source), source)
+        model = _adopt(cls, config, from_published(on_meta(cls, config), tensors, source), source)
     if dtype is not None:
         model = model.to(dtype)
     if out.suffix == ".safetensors":
@@ -247,7 +247,7 @@ class _NoInitialValues(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _on_meta(cls, config):
+def on_meta(cls, config):
     """A model without memory behind its weights, so that nothing is paid for initial values nobody will see."""
     with torch.device("meta"), _NoInitialValues():
         return cls(config)
@@ -255,7 +255,7 @@ def _on_meta(cls, config):
 
 def _adopt(cls, config, tensors: dict[str, torch.Tensor], path: Path):
     """A model that uses the given tensors themselves as its weights. Raises ValueError that names what does not fit."""
-    model = _on_meta(cls, config)
+    model = on_meta(cls, config)
     expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     wrong = [
         name
@@ -276,7 +276,7 @@ def _assemble(cls, config_cls, header: dict[str, Any], tensors, path, device, dt
 
 def _fill(cls, config, tensors: dict[str, torch.Tensor], path, device, dtype):
     """A model from a published state dict."""
-    return _adopt(cls, config, _cast(from_published(_on_meta(cls, config), tensors, path), dtype), path).to(device)
+    return _adopt(cls, config, _cast(from_published(on_meta(cls, config), tensors, path), dtype), path).to(device)
 
 
 def _cast(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:

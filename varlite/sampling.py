@@ -103,8 +103,9 @@ def generate(
     smooth: mix codes instead of drawing one; for pictures, not for scores.
     on_scale: called once for each scale with a `Step`.
 
-    Raises ValueError for an argument out of range.
+    Raises ValueError for an argument out of range, or for a tokenizer with other codes than the model's.
     """
+    check_pair(model, tokenizer)
     device, scales = model.pos_LC.device, scales or model.scales
     label_B = check_labels(labels, model.config.classes).to(device)
     check_settings(cfg, top_k, top_p, model.config.vocab)
@@ -143,6 +144,16 @@ def compile_blocks(model: VAR, backend: str = "inductor") -> None:
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * model.scales.K)
     for block in model.blocks:
         block.compile(dynamic=False, backend=backend)
+
+
+def check_pair(model: VAR, tokenizer: VQVAE) -> None:
+    """Raises ValueError unless both have as many codes, of as many channels."""
+    ours, theirs = model.config, tokenizer.config
+    if (ours.vocab, ours.z) != (theirs.vocab, theirs.z):
+        raise ValueError(
+            "model and tokenizer must have the same codebook size (vocab) and latent channels (z), "
+            f"got vocab {ours.vocab}, z {ours.z} and vocab {theirs.vocab}, z {theirs.z}"
+        )
 
 
 def check_labels(labels: torch.Tensor | Iterable[int], classes: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """VQVAE: image <-> token maps, coarse to fine (VAR, arXiv 2404.02905, section 3.2)."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -131,16 +132,24 @@ class VQVAE(nn.Module):
 
     # Training
 
-    def forward(
-        self, img_B3HW: torch.Tensor, beta: float = 0.25
-    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
-        """One training pass: (reconstruction, not clamped; quantizer loss, a scalar; token maps).
+    def forward(self, img_B3HW: torch.Tensor, beta: float = 0.25) -> "Pass":
+        """One training pass.
 
-        The loss is the mean over scales of beta |sg(f_hat_k) - f|^2 + |f_hat_k - sg(f)|^2, where f_hat_k is the sum
-        after scale k; the decoder's gradient reaches the encoder by one straight-through step at the end.
+        The quantizer loss is the mean over scales of beta |sg(f_hat_k) - f|^2 + |f_hat_k - sg(f)|^2, where f_hat_k is
+        the sum after scale k; the decoder's gradient reaches the encoder by one straight-through step at the end.
         """
-        f = self.features(img_B3HW)
+        f = self.features(img_B3HW).float()
         idx, f_hats = self.quantizer.encode(f, self.scales)
         losses = [beta * F.mse_loss(f, h.detach()) + F.mse_loss(h, f.detach()) for h in f_hats]
         f_hat = f + (f_hats[-1] - f).detach()
-        return self.decoder(self.post_quant(f_hat)), torch.stack(losses).mean(), idx
+        return Pass(self.decoder(self.post_quant(f_hat)), torch.stack(losses).mean(), idx, f.detach(), f_hats)
+
+
+class Pass(NamedTuple):
+    """What a training pass gives."""
+
+    reconstruction: torch.Tensor  # (B, channels, H, W), not clamped
+    quantizer_loss: torch.Tensor  # a scalar
+    idx: list[torch.Tensor]  # token maps [idx_Bl]
+    f: torch.Tensor  # encoder output f_BZhw, without gradient
+    f_hats: list[torch.Tensor]  # the sum after each scale

@@ -41,22 +41,27 @@ class Attention(nn.Module):
         self.log_scale = nn.Parameter(torch.full((heads,), math.log(4.0))) if normalise else None
         self.proj = nn.Linear(C, C)
 
-    def forward(
-        self, x_BlC: torch.Tensor, mask_ll: torch.Tensor | None = None, cache: KVCache | None = None
-    ) -> torch.Tensor:
-        """`mask_ll` is True where a row may look; a cache is appended to, and attended to whole."""
-        B, l, C = x_BlC.shape
+    def project(self, x_BlC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
+        """Queries, keys and values (B, N, l, E), and the factor of q k before softmax."""
+        B, l, _ = x_BlC.shape
         bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
         q, k, v = F.linear(x_BlC, self.qkv.weight, bias).view(B, l, 3, self.heads, self.E).permute(2, 0, 3, 1, 4)
         scale = 0.25 / math.sqrt(self.E)
         if self.log_scale is not None:
             temperature_N11 = self.log_scale.clamp_max(math.log(100)).exp().view(-1, 1, 1)
             q, k, scale = F.normalize(q, dim=-1) * temperature_N11, F.normalize(k, dim=-1), 1.0
-        q, k = q.to(v.dtype), k.to(v.dtype)  # under autocast normalising returns float32, v is what autocast chose
+        # Under autocast normalising returns float32, v is what autocast chose.
+        return q.to(v.dtype), k.to(v.dtype), v, scale
+
+    def forward(
+        self, x_BlC: torch.Tensor, mask_ll: torch.Tensor | None = None, cache: KVCache | None = None
+    ) -> torch.Tensor:
+        """`mask_ll` is True where a row may look; a cache is appended to, and attended to whole."""
+        q, k, v, scale = self.project(x_BlC)
         if cache is not None:
             k, v = cache.append(k, v)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_ll, scale=scale)
-        return self.proj(out.transpose(1, 2).reshape(B, l, C))
+        return self.proj(out.transpose(1, 2).reshape(x_BlC.shape))
 
 
 class FFN(nn.Module):

@@ -35,9 +35,10 @@ def parse_classes(text: str, classes: int) -> list[int]:
 
 
 def save_png(path: Path, img_3HW: torch.Tensor) -> None:
-    """One image of bytes, grey or RGB."""
+    """One image of bytes, grey or RGB; the folder is made if need be."""
     array_HW3 = img_3HW.permute(1, 2, 0).numpy()
-    Image.fromarray(array_HW3[..., 0] if array_HW3.shape[-1] == 1 else array_HW3).save(path)
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        Image.fromarray(array_HW3[..., 0] if array_HW3.shape[-1] == 1 else array_HW3).save(file, "PNG")
 
 
 def tile(rows: list[list[torch.Tensor]], gap: int = 2) -> torch.Tensor:
@@ -50,6 +51,17 @@ def tile(rows: list[list[torch.Tensor]], gap: int = 2) -> torch.Tensor:
             top, left = gap + i * (H + gap), gap + j * (W + gap)
             picture[:, top : top + H, left : left + W] = img
     return picture
+
+
+def provenance(name: str, weights: Path | None, device: torch.device) -> dict[str, Any]:
+    """What a record says of the model, the machine and the command."""
+    return {
+        "model": name,
+        "weights_sha256": sha256(weights_file(name, weights)),
+        "device": str(device),
+        "versions": {"varlite": varlite.__version__, "torch": torch.__version__, "numpy": np.__version__},
+        "command": shlex.join(["varlite", *sys.argv[1:]]),
+    }
 
 
 def write_samples(
@@ -82,20 +94,13 @@ def write_samples(
             if grid is not None and len(rows[label]) < GRID_COLUMNS:
                 rows[label].append(img_3HW)
     record = {
-        "model": name,
-        "weights_sha256": sha256(weights_file(name, weights)),
         "classes": chosen,
         "num_per_class": num_per_class,
         "seed": seed,
         "settings": settings,
         "batch": batch,
-        "device": str(device),
-        "versions": {"varlite": varlite.__version__, "torch": torch.__version__, "numpy": np.__version__},
-        "command": shlex.join(["varlite", *sys.argv[1:]]),
     }
-    write_json(out / "samples.json", record)
+    write_json(out / "samples.json", provenance(name, weights, device) | record)
     if grid is not None:
-        with atomic(grid) as temporary, open(temporary, "wb") as file:
-            picture = tile(list(rows.values())).permute(1, 2, 0).numpy()
-            Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(file, "PNG")
+        save_png(grid, tile(list(rows.values())))
     print(f"{len(labels)} images in {out}" + (f", {grid}" if grid else ""))

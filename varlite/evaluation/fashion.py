@@ -107,7 +107,7 @@ def score_tokenizer(tokenizer: VQVAE, num: int = 2000) -> dict[str, Any]:
     balanced = reconstruct(tokenizer, images[scorer.balanced_rows(label_N)])
     whole, original = scorer.score(reconstruct(tokenizer, images), labels), scorer.features(images)[1]
     return rounded(
-        validate_tokenizer(tokenizer, images)
+        validate_tokenizer(tokenizer, images.split(250))
         | {"accuracy": whole["accuracy"], "accuracy_of_originals": (original == labels).float().mean().item()}
         | {"fd": whole["fd"], f"fd_of_{num}": scorer.score(balanced, label_N)["fd"]}
     )

@@ -107,11 +107,20 @@ class VAR(nn.Module):
         """An empty cache for each block, of the block's kind; memory is taken by the first step."""
         return [block.make_cache((scales or self.scales).total) for block in self.blocks]
 
-    def loss(self, tokenizer: VQVAE, idx: list[torch.Tensor], label_B: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy averaged over all L tokens. In training mode labels are dropped at random for guidance."""
+    def loss(
+        self,
+        tokenizer: VQVAE,
+        idx: list[torch.Tensor],
+        label_B: torch.Tensor,
+        chance_B: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Cross-entropy averaged over all L tokens. In training mode labels are dropped at random for guidance.
+
+        `chance_B` are the random numbers in [0, 1) that decide which; None draws them here.
+        """
         if self.training:
-            drop_B = torch.rand(label_B.shape, device=label_B.device) < self.config.class_dropout
-            label_B = torch.where(drop_B, self.class_embed.null, label_B)
+            chance_B = torch.rand(label_B.shape, device=label_B.device) if chance_B is None else chance_B
+            label_B = torch.where(chance_B < self.config.class_dropout, self.class_embed.null, label_B)
         with torch.no_grad():
             x_BLZ = tokenizer.inputs(idx, self.scales)
         logits_BLV = self(x_BLZ, label_B)

@@ -21,6 +21,10 @@ def scale_colours(K: int) -> list[tuple[float, float, float]]:
     return sns.color_palette("flare", K)
 
 
+def scale_names(scales: Scales) -> list[str]:
+    return [f"{h} x {w}" for h, w in scales.shapes]
+
+
 def show(axis: Axes, img_3HW: torch.Tensor) -> None:
     """An image in [0, 1], grey or RGB, without axes."""
     img = img_3HW.detach().float().cpu().permute(1, 2, 0).squeeze(-1)
@@ -64,8 +68,7 @@ def token_pyramid(idx: Sequence[torch.Tensor], scales: Scales, vocab: int) -> No
 def bars_by_scale(values: Sequence[float], scales: Scales, ylabel: str, limit: float | None = None) -> None:
     """One bar for each scale; `limit` draws a dashed line, the largest value there can be."""
     figure, axis = plt.subplots(figsize=(5, 2.4), dpi=100)
-    names = [f"{h} x {w}" for h, w in scales.shapes]
-    axis.bar(names, values, color=scale_colours(scales.K))
+    axis.bar(scale_names(scales), values, color=scale_colours(scales.K))
     if limit is not None:
         axis.axhline(limit, color="gray", linestyle="--", linewidth=1)
     axis.set(xlabel="scale", ylabel=ylabel)

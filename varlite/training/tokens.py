@@ -1,21 +1,20 @@
 """Token maps of a dataset, made once and kept: training a transformer never runs the encoder."""
 
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from varlite.data import Dataset, TokenCache, open_dataset, to_float
-from varlite.files import atomic, write_json
+from varlite.data import CACHE, Dataset, TokenCache, ahead, open_dataset, to_float
+from varlite.files import write_json
 from varlite.tokenizer import VQVAE
-
-CACHE = Path(os.environ.get("VARLITE_CACHE", Path.home() / ".cache" / "varlite"))
 
 
 def fingerprint(tokenizer: VQVAE) -> str:
@@ -30,14 +29,22 @@ def fingerprint(tokenizer: VQVAE) -> str:
 
 
 @torch.inference_mode()
-def cache_tokens(tokenizer: VQVAE, data: str, split: str, batch: int = 250) -> TokenCache:
+def cache_tokens(tokenizer: VQVAE, data: str, split: str, batch: int | None = None, flip: bool = False) -> TokenCache:
     """The token maps of a split, from the cache if they are there, otherwise encoded now; interrupted, it resumes.
 
-    One folder in VARLITE_CACHE (default ~/.cache/varlite) for each tokenizer and dataset, by their checksums.
+    One folder in VARLITE_CACHE (default ~/.cache/varlite) for each tokenizer and dataset, by their checksums. Images
+    are cut from the middle. With `flip` each has a second row, of its mirror image: 2i is image i, 2i + 1 its mirror.
+    The row of an unreadable image is that of the next that can be read, label included; `meta["skipped"]` names it.
+    `batch` images are encoded at a time; None is what a few GB of memory hold.
+    Raises ValueError for a codebook of more than 16 bits, OSError where the disk is too small.
     """
-    dataset = open_dataset(data, split, tokenizer.image_size(), tokenizer.config.channels)
+    h, w = tokenizer.image_size()
+    batch = min(250, max(1, 2**20 // (h * w))) if batch is None else batch
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    dataset = open_dataset(data, split, (h, w), tokenizer.config.channels)
     tokenizer_sha256 = fingerprint(tokenizer)
-    folder = CACHE / f"tokens-{tokenizer_sha256[:12]}-{dataset.checksum[:12]}"
+    folder = CACHE / f"tokens-{tokenizer_sha256[:12]}-{dataset.checksum[:12]}{'-flip' * flip}"
     if (folder / "meta.json").exists():
         return TokenCache(folder)
     if tokenizer.config.vocab > 2**16:
@@ -45,30 +52,58 @@ def cache_tokens(tokenizer: VQVAE, data: str, split: str, batch: int = 250) -> T
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(folder.name + ".lock")):  # a second training that wants the same tokens waits
         if not (folder / "meta.json").exists():
-            about = {"data": data, "split": split, "tokenizer_sha256": tokenizer_sha256}
+            about = {"data": data, "split": split, "flip": flip, "tokenizer_sha256": tokenizer_sha256}
             _encode(tokenizer, dataset, folder, about, batch)
     return TokenCache(folder)
 
 
 def _encode(tokenizer: VQVAE, dataset: Dataset, folder: Path, about: dict[str, Any], batch: int) -> None:
-    # Rows written so far count as done only once `progress` says so, after they are flushed.
-    partial = folder.with_name(folder.name + ".partial")
+    # Rows written so far count as done only once `progress.json` says so, after they are on disk.
+    partial, views = folder.with_name(folder.name + ".partial"), 1 + about["flip"]
     partial.mkdir(parents=True, exist_ok=True)
-    n, L, progress = len(dataset.labels), tokenizer.scales.total, partial / "progress"
-    done = int(progress.read_text()) if progress.exists() else 0
-    tokens = np.lib.format.open_memmap(partial / "tokens.npy", "r+" if done else "w+", np.uint16, (n, L))
-    device = next(tokenizer.parameters()).device
-    name = f"tokens of {about['data']} {about['split']}"
-    for start in tqdm(range(done, n, batch), desc=name, unit="batch", mininterval=1):
-        rows = torch.arange(start, min(start + batch, n))
-        idx = tokenizer.encode(to_float(dataset.images(rows)).to(device))
-        tokens[start : start + len(rows)] = torch.cat(idx, 1).cpu().numpy().astype(np.uint16)
-        tokens.flush()
-        with atomic(progress) as temporary:
-            temporary.write_text(str(start + len(rows)))
-    np.save(partial / "labels.npy", dataset.labels.numpy())
+    n, L, progress = len(dataset.labels), tokenizer.scales.total, partial / "progress.json"
+    state: dict[str, Any] = json.loads(progress.read_text()) if progress.exists() else {"done": 0, "skipped": {}}
+    done, device = state["done"], next(tokenizer.parameters()).device
+    need, free = (n - done) * views * (2 * L + 8), shutil.disk_usage(partial).free
+    if need > free:
+        raise OSError(f"{CACHE}: the tokens need {need / 1e6:.0f} MB more, {free / 1e6:.0f} MB are free")
+    bar = tqdm(total=n, initial=done, desc=f"tokens of {about['data']} {about['split']}", unit="image", mininterval=1)
+    with (
+        bar,
+        open_rows(partial / "tokens.npy", (n * views, L), np.uint16, done * views) as tokens,
+        open_rows(partial / "labels.npy", (n * views,), np.int64, done * views) as labels,
+    ):
+        batches = torch.arange(done, n).split(batch) if done < n else ()
+        images = ahead(lambda step: dataset.images(batches[step]), len(batches))
+        for step, rows in enumerate(batches):
+            img = images(step)
+            if views == 2:
+                img = torch.stack([img, img.flip(-1)], 1).flatten(0, 1)
+            idx_BL = torch.cat(tokenizer.encode(to_float(img.to(device))), 1)
+            label_B = dataset.labels[rows].repeat_interleave(views)  # after the images: see ImageFolder
+            for file, written in ((tokens, idx_BL.cpu().numpy().astype(np.uint16)), (labels, label_B.numpy())):
+                file.write(written.tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+            state = {"done": int(rows[-1]) + 1, "skipped": state["skipped"] | dataset.skipped}
+            write_json(progress, state)
+            bar.update(len(rows))
+            if state["skipped"]:
+                bar.set_postfix({"skipped": len(state["skipped"])}, refresh=False)
     about = about | {"data_sha256": dataset.checksum, "scales": tokenizer.scales.sides, "classes": dataset.classes}
-    write_json(partial / "meta.json", about)
-    progress.unlink()
+    write_json(partial / "meta.json", about | {"skipped": state["skipped"]})
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
+
+
+def open_rows(path: Path, shape: tuple[int, ...], dtype: type, done: int) -> BinaryIO:
+    """A .npy file of `shape`, new unless some rows are `done`, opened to write the next one.
+
+    Ordinary writes raise OSError on a full disk, where writing to a memory-mapped file would end the process.
+    """
+    if not done:
+        np.lib.format.open_memmap(path, "w+", dtype, shape=shape)
+    array = np.load(path, mmap_mode="r")
+    file = open(path, "r+b")  # noqa: SIM115
+    file.seek(array.offset + done * array.strides[0])
+    return file

@@ -1,0 +1,5 @@
+"""`python -m varlite`, which is how torchrun starts it."""
+
+from varlite.cli import main
+
+main()

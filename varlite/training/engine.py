@@ -1,0 +1,206 @@
+"""The engine under every training: accelerate, set up for what these trainings need. One process or many, one command.
+
+    varlite train ...                                         one process, on the GPU if there is one
+    torchrun --nproc-per-node 8 -m varlite train ...          eight, each with an eighth of every batch
+
+A step is its global batch: however many processes and micro-steps share it, they compute what one would.
+"""
+
+import resource
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from accelerate import Accelerator, FullyShardedDataParallelPlugin
+from accelerate.state import AcceleratorState
+from accelerate.utils import send_to_device
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from varlite.training.options import Options
+
+PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+class Door(nn.Module):
+    """Leads to every method of a model: DDP, FSDP and autocast act on `forward` alone."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, method: str, *args: Any) -> Any:
+        return getattr(self.model, method)(*args)
+
+
+class Engine:
+    """Accelerate with the options given. `main` is the process that writes files.
+
+    Raises ValueError if sharding is asked of a single process.
+    """
+
+    def __init__(self, options: Options, blocks: tuple[str, ...] = ()):
+        """`blocks` are the class names of the modules that sharding keeps together."""
+        plugin = None
+        if options.shard:
+            plugin = FullyShardedDataParallelPlugin(
+                fsdp_version=2,
+                auto_wrap_policy="transformer_based_wrap",
+                transformer_cls_names_to_wrap=list(blocks),
+                state_dict_type="FULL_STATE_DICT",
+            )
+        AcceleratorState._reset_state()  # else a second training in one process could not have another precision
+        self.accelerator = Accelerator(
+            cpu=options.device == "cpu",
+            mixed_precision=PRECISION[options.precision],
+            gradient_accumulation_steps=options.accumulate,
+            fsdp_plugin=plugin,
+        )
+        self.accumulate, self.processes = options.accumulate, self.accelerator.num_processes
+        if options.shard and self.processes == 1:
+            raise ValueError("shard: there is one process to spread over; start several with torchrun")
+
+    @property
+    def main(self) -> bool:
+        return self.accelerator.is_main_process
+
+    @property
+    def process(self) -> int:
+        return self.accelerator.process_index
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
+        """The model behind a `Door`, on its device and wrapped for its processes, and its optimizer."""
+        return self.accelerator.prepare(Door(model), optimizer)
+
+    def inside(self, door: nn.Module) -> nn.Module:
+        """The model behind its door."""
+        return self.accelerator.unwrap_model(door).model
+
+    def check_batch(self, batch: int) -> None:
+        """Raises ValueError unless a batch can be cut evenly."""
+        parts = self.processes * self.accumulate
+        if batch % parts:
+            raise ValueError(
+                f"batch must be a multiple of processes x micro-steps "
+                f"({self.processes} x {self.accumulate}), got {batch}"
+            )
+
+    def shares(self, *batch: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        """This process's part of a global batch, cut into micro-steps. Parts are contiguous."""
+        parts = self.processes * self.accumulate
+        cut = [x.chunk(parts) for x in batch]
+        mine = range(self.process * self.accumulate, parts)[: self.accumulate]
+        return [tuple(x[i] for x in cut) for i in mine]
+
+    def minimise(
+        self,
+        door: nn.Module,
+        optimizer: Any,
+        shares: Iterable[tuple[torch.Tensor, ...]],
+        loss_of: Callable[..., tuple[torch.Tensor, dict[str, torch.Tensor]]],
+        clip: float,
+    ) -> dict[str, float]:
+        """One optimizer step on a global batch; returns the means over it of the loss, its parts and the gradient norm.
+
+        `loss_of(*share)` gives the loss of a micro-step, a mean over its examples, and other figures to log.
+        """
+        figures = []
+        for share in shares:
+            with self.accelerator.accumulate(door):
+                loss, parts = loss_of(*send_to_device(share, self.device))
+                self.accelerator.backward(loss)
+                if self.accelerator.sync_gradients:
+                    norm = self.accelerator.clip_grad_norm_(door.parameters(), clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            figures.append({name: x.detach().float() for name, x in ({"loss": loss} | parts).items()})
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        means = torch.stack([torch.stack(list(f.values())) for f in figures]).mean(0)
+        means = self.accelerator.reduce(means, "mean").tolist()
+        return dict(zip(figures[0], means, strict=True)) | {"grad_norm": float(norm)}
+
+    def memory(self) -> int:
+        """Peak bytes so far: of the GPU, else of the process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        # ru_maxrss is in KiB on Linux and in bytes on macOS
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    def gather(self, x: torch.Tensor) -> torch.Tensor:
+        """Rows of all processes, in order: those of the global batch."""
+        return self.accelerator.gather(x)
+
+    def sum(self, x: torch.Tensor) -> torch.Tensor:
+        return self.accelerator.reduce(x, "sum")
+
+    def wait(self) -> None:
+        """For all processes: until then the files of `main` may not be there."""
+        self.accelerator.wait_for_everyone()
+
+    def any(self, mine: bool) -> bool:
+        """Whether it is so in any process: they must agree before one of them stops."""
+        if self.processes == 1:
+            return mine
+        return bool(self.sum(torch.tensor(float(mine), device=self.device)) > 0)
+
+
+class Trained:
+    """A model behind its door and its optimizer, as a part of a checkpoint that any number of processes can read."""
+
+    def __init__(self, door: nn.Module, optimizer: Any, engine: Engine):
+        self.door, self.optimizer, self.scaler = door, optimizer.optimizer, engine.accelerator.scaler
+
+    def state_dict(self) -> dict[str, Any]:
+        model, optimizer = get_state_dict(self.door, self.optimizer, options=WHOLE)
+        return {"model": model, "optimizer": optimizer} | ({"scaler": self.scaler.state_dict()} if self.scaler else {})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        set_state_dict(
+            self.door,
+            self.optimizer,
+            model_state_dict=state["model"],
+            optim_state_dict=state["optimizer"],
+            options=WHOLE,
+        )
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])
+
+
+class Ema:
+    """Exponential moving average of a model's weights; a shard where the model is sharded.
+
+    The first `update` copies them. `decay` 0 keeps the weights themselves.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay, self.updates = decay, 0
+        self.weights = {name: t.detach().clone() for name, t in model.state_dict().items()}
+        self.source = model
+
+    @torch.no_grad()
+    def update(self) -> None:
+        decay = self.decay if self.updates else 0.0
+        new = self.source.state_dict()
+        torch._foreach_lerp_(list(self.weights.values()), [new[name] for name in self.weights], 1 - decay)
+        self.updates += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whole tensors, gathered from all processes."""
+        whole = {name: t.full_tensor() if isinstance(t, DTensor) else t for name, t in self.weights.items()}
+        return {"weights": {name: t.cpu() for name, t in whole.items()}, "updates": self.updates}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, mine in self.weights.items():
+            whole = state["weights"][name].to(mine.device)
+            if isinstance(mine, DTensor):
+                whole = distribute_tensor(whole, mine.device_mesh, mine.placements)
+            mine.copy_(whole)
+        self.updates = state["updates"]
