@@ -134,7 +134,7 @@ MODELS: dict[str, ModelPreset] = {
     "emoji-var-d4": ModelPreset(
         VARConfig(depth=4, width=128, classes=9, vocab=1024, z=16, scales=EMOJI_SCALES, gamma_init=0.1),
         "emoji-vq",
-        TransformerRecipe(steps=2000, batch=64, lr=2e-3, warmup=100, ema=0.998),
+        TransformerRecipe(steps=1600, batch=64, lr=2e-3, warmup=100, ema=0.998),
     ),
     # FID of the paper (arXiv 2404.02905, tables 1 and 2), 50,000 images
     "var-d16": published(16, 1e-3, imagenet(200, 768, 1e-4, 0.1)),  # 3.30
