@@ -230,13 +230,13 @@ def test_info_of_one_model_is_its_configuration_and_card(varlite, model):
     shown = json.loads(varlite("info", "var-d36")[1])
     assert shown["parameters"] == 2_353_893_904 and shown["config"]["shared_adaln"] is True
     card = json.loads(varlite("info", model)[1])
-    assert card["training"]["preset"] == "tiny-var"
+    assert card["training"]["preset"] == "tiny-var" and card["last_logged"]["step"] == 40
+    health = json.loads(varlite("info", model.parent / "vq")[1])["last_logged"]
+    assert len(health["perplexity_per_scale"]) == len(health["dead_codes_per_scale"]) == 4
 
 
 def test_info_measures_what_a_model_costs(varlite, presets, monkeypatch):
-    monkeypatch.setitem(
-        MODELS, "tiny-hub", replace(MODELS["tiny-var"], hub=("a", "b"))
-    )
+    monkeypatch.setitem(MODELS, "tiny-hub", replace(MODELS["tiny-var"], hub=("a", "b")))
     _, out, _ = varlite("info", "tiny-hub", "--measure")
     assert "one image of 10 x 10" in out and "random weights" in out and "peak memory of the process" in out
 

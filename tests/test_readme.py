@@ -23,12 +23,21 @@ def row(name):
 
 
 def test_the_results_are_those_of_the_cards():
+    for name in ("fashion-vq", "emoji-vq"):
+        vq = CARDS[name]
+        assert f"MSE {vq['scores']['val_mse']:.4f}, {vq['scores']['codes_used']:.0%} of codes used" in row(name)
     vq = CARDS["fashion-vq"]
-    assert f"MSE {vq['scores']['val_mse']:.4f}, {vq['scores']['codes_used']:.0%} of codes used" in row("fashion-vq")
-    assert f"{vq['training']['minutes']:.0f}" in row("fashion-vq")
+    assert f"{vq['started_from']['minutes']:.0f} + {vq['training']['minutes']:.0f}" in row("fashion-vq")
+    assert f"{CARDS['emoji-vq']['training']['minutes']:.0f}" in row("emoji-vq")
+    emoji = CARDS["emoji-var-d4"]
+    assert f"test loss {emoji['scores']['val_loss']:.2f}" in row("emoji-var-d4")
+    assert f"{emoji['training']['minutes']:.0f}" in row("emoji-var-d4")
+    together = CARDS["emoji-vq"]["training"]["minutes"] + emoji["training"]["minutes"]
+    assert f"{together:.0f} minutes in all" in README
     for name in sorted(name for name in CARDS if name.startswith("fashion-var")):
         card = CARDS[name]
-        assert f"{card['scores']['accuracy']:.1%} accuracy, FD ratio {card['scores']['fd_ratio']:.2f}" in row(name)
+        accuracy, fd, ratio = (card["scores"][score] for score in ("accuracy", "fd", "fd_ratio"))
+        assert f"{accuracy:.1%} accuracy, FD {fd:.2f}, ratio {ratio:.2f}" in row(name)
         assert f"{card['training']['minutes']:.0f}" in row(name)
     assert f"{CARDS['fashion-classifier']['scores']['accuracy']:.1%}" in README
 

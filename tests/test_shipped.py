@@ -10,7 +10,7 @@ from varlite.data import FashionMNIST
 from varlite.evaluation.classifier import accuracy, load_classifier
 from varlite.evaluation.fashion import class_balanced, reconstruct
 from varlite.files import read_model
-from varlite.presets import MODELS
+from varlite.presets import MODELS, TOKENIZERS
 from varlite.pretrained import CHECKPOINTS, CLASSIFIER, shipped
 from varlite.sampling import generate_many
 from varlite.training.tokenizer import validate_tokenizer
@@ -31,8 +31,8 @@ def classifier():
 
 
 def test_every_model_that_trains_here_and_has_no_hub_ships():
-    wanted = {name for name, preset in MODELS.items() if preset.hub is None} | {"fashion-vq", CLASSIFIER}
-    assert CARDS.keys() >= wanted
+    wanted = {name for name, preset in (MODELS | TOKENIZERS).items() if preset.hub is None} | {CLASSIFIER}
+    assert CARDS.keys() == wanted
 
 
 def test_together_they_take_at_most_30_megabytes():
@@ -42,7 +42,9 @@ def test_together_they_take_at_most_30_megabytes():
 @pytest.mark.parametrize("name", CARDS)
 def test_a_card_says_where_the_weights_come_from(name, test_set):
     training = CARDS[name]["training"]
-    assert training["data"] == "fashion" and training["data_sha256"] == FashionMNIST("train").checksum
+    data = name.split("-")[0]
+    assert training["data"] == data and len(training["data_sha256"]) == 64
+    assert data != "fashion" or training["data_sha256"] == FashionMNIST("train").checksum
     assert training["minutes"] > 0 and "torch" in training["machine"] and training["seed"] >= 0
     assert training["command"].startswith("varlite ") and training["recipe"]["steps"] > 0
     assert CARDS[name]["scores_command"].startswith(f"varlite evaluate --model {name}") and CARDS[name]["scores"]
@@ -57,10 +59,18 @@ def test_a_card_says_where_the_weights_come_from(name, test_set):
 
 def test_the_tokenizer_is_as_good_as_it_should_be():
     scores = CARDS["fashion-vq"]["scores"]
-    assert scores["val_mse"] <= 0.0125  # the aim is 0.011, which takes a longer training
+    assert scores["val_mse"] <= 0.012  # the aim is 0.011, which takes a longer training
+    before = CARDS["fashion-vq"]["started_from"]  # the decoder was trained further, on the same tokens
+    assert (before["stage"], CARDS["fashion-vq"]["training"]["stage"]) == ("tokenizer", "decoder")
     assert scores["codes_used"] >= 0.9
     assert min(scores["perplexity_per_scale"]) > 8  # none has collapsed
     assert scores["accuracy"] >= scores["accuracy_of_originals"] - 0.03
+
+
+def test_the_tokenizer_of_the_emoji_is_as_good_as_it_should_be():
+    scores = CARDS["emoji-vq"]["scores"]
+    assert scores["val_mse"] <= 0.02 and scores["codes_used"] >= 0.95
+    assert scores["codes_used_per_scale"][-1] >= 0.95 * 1024 and min(scores["perplexity_per_scale"]) > 8
 
 
 def test_the_classifier_is_as_good_as_it_should_be():
@@ -69,15 +79,23 @@ def test_the_classifier_is_as_good_as_it_should_be():
 
 @pytest.mark.parametrize("name", VARS)
 def test_the_samples_are_as_good_as_they_should_be(name):
-    least_accuracy, largest_ratio = {"fashion-var-d4": (0.95, 2.2), "fashion-var-d6": (0.96, 1.8)}[name]
+    # The distance itself: its ratio to that of the reconstructions also rises when those become better.
+    least_accuracy, largest_fd = {"fashion-var-d4": (0.955, 2.9), "fashion-var-d6": (0.965, 2.7)}[name]
     scores = CARDS[name]["scores"]
-    assert scores["accuracy"] >= least_accuracy and scores["fd_ratio"] <= largest_ratio
+    assert scores["accuracy"] >= least_accuracy and scores["fd"] <= largest_fd and scores["fd_ratio"] <= 2.2
     assert scores["num"] >= 2000 and scores["recall_within_class"] > 0.3
 
 
-@pytest.mark.parametrize("name", VARS)
+@pytest.mark.parametrize("name", sorted(MODELS.keys() & CARDS.keys()))
 def test_a_transformer_speaks_the_tokens_of_the_tokenizer_that_ships(name):
-    assert CARDS[name]["training"]["tokenizer_sha256"] == fingerprint(load_tokenizer("fashion-vq"))
+    assert CARDS[name]["training"]["tokenizer_sha256"] == fingerprint(load_tokenizer(MODELS[name].tokenizer))
+
+
+def test_the_model_of_the_emoji_draws_in_colour_what_its_tokenizer_can_show():
+    model, tokenizer = load("emoji-var-d4")
+    images = generate(model, tokenizer, [0, 2, 6], generator=torch.Generator().manual_seed(0))
+    assert images.shape == (3, 3, 32, 32) and images.std(1).mean() > 0.03  # channels differ
+    assert images[:, :, :2].mean() > 0.8  # the border is white
 
 
 # The cards tell the truth: measured again, on fewer images.
@@ -86,7 +104,7 @@ def test_a_transformer_speaks_the_tokens_of_the_tokenizer_that_ships(name):
 def test_the_tokenizer_reconstructs_as_its_card_says(test_set, classifier):
     tokenizer, scores = load_tokenizer("fashion-vq"), CARDS["fashion-vq"]["scores"]
     images, labels = test_set.all_images[:1000], test_set.labels[:1000]
-    measured = validate_tokenizer(tokenizer, images)
+    measured = validate_tokenizer(tokenizer, images.split(250))
     assert measured["val_mse"] == pytest.approx(scores["val_mse"], rel=0.08)
     assert measured["codes_used"] > scores["codes_used"] - 0.1
     assert accuracy(classifier, reconstruct(tokenizer, images), labels) == pytest.approx(scores["accuracy"], abs=0.04)

@@ -197,7 +197,7 @@ def ablate_codebook(
     out: Path = Path("data/results/codebook.json"),
     options: Training = Options(),
 ) -> None:
-    """Train one small tokenizer with no remedy against codebook collapse, and with each: ten minutes on two cores.
+    """Train one small tokenizer with no remedy against codebook collapse, and with each: 17 minutes on two cores.
 
     Args:
         data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.

@@ -37,6 +37,13 @@ def read_card(name: str) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def last_logged(name: str) -> dict[str, Any]:
+    """The last line of the log beside a card: losses, speed, and of a tokenizer the health of its codebook."""
+    folder = CHECKPOINTS / name if (CHECKPOINTS / name).is_dir() else Path(name)
+    lines = (folder / "log.jsonl").read_text().splitlines() if (folder / "log.jsonl").exists() else []
+    return json.loads(lines[-1]) if lines else {}
+
+
 def table() -> str:
     """All presets: parameters, sides of the scales, tokens, and scores where weights ship."""
     lines = [f"{'name':20s} {'parameters':>13s} {'tokens':>6s}  {'scales':36s} scores"]
@@ -69,7 +76,7 @@ def one(name: str) -> str:
     shown: dict[str, Any] = {"name": name}
     if name in MODELS | TOKENIZERS:
         shown |= {"parameters": parameters(build_empty(name)), "config": vars((TOKENIZERS | MODELS)[name].config)}
-    return json.dumps(shown | card, indent=1)
+    return json.dumps(shown | card | {"last_logged": last_logged(name)}, indent=1)
 
 
 def measure(name: str, weights: Path | None) -> str:

@@ -14,18 +14,20 @@ from safetensors.torch import save_file
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, sync: bool = True) -> Iterator[Path]:
     """Write to the path given inside the block; it takes the place of `path` only when the block succeeds.
 
-    A crash, a full disk or a kill in the middle leaves the old file as it was.
+    A crash, a full disk or a kill in the middle leaves the old file as it was; a power cut too, unless `sync` is False,
+    which is for thousands of small files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
         yield Path(name)
-        with open(name, "rb+") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with open(name, "rb+") as file:
+                os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp's files are private
         os.replace(name, path)
     except BaseException:

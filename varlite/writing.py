@@ -37,7 +37,7 @@ def parse_classes(text: str, classes: int) -> list[int]:
 def save_png(path: Path, img_3HW: torch.Tensor) -> None:
     """One image of bytes, grey or RGB; the folder is made if need be."""
     array_HW3 = img_3HW.permute(1, 2, 0).numpy()
-    with atomic(path) as temporary, open(temporary, "wb") as file:
+    with atomic(path, sync=False) as temporary, open(temporary, "wb") as file:
         Image.fromarray(array_HW3[..., 0] if array_HW3.shape[-1] == 1 else array_HW3).save(file, "PNG")
 
 

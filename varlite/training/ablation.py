@@ -11,7 +11,7 @@ from varlite.training.loop import machine, override
 from varlite.training.options import Options
 from varlite.training.tokenizer import train_config
 
-# fashion-vq at a quarter of the cost: fewer channels at the lowest resolution.
+# fashion-vq with fewer channels at the lowest resolution, to be quick.
 CONFIG = replace(TOKENIZERS["fashion-vq"].config, multipliers=(1, 2, 2), decoder_blocks=(0, 1, 1))
 BARE = TokenizerRecipe(
     steps=300, batch=64, lr=1e-3, warmup=50, ema=0.98, l1=0.2, quantizer=0.2, start="noise", reseed=False
