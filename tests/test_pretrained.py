@@ -37,12 +37,15 @@ def pair():
 def folder(tmp_path, monkeypatch, pair):
     """A small published model: `tiny-var`, with its two .pth files in a folder."""
     repository = "someone/tiny"
+    vq, var = (
+        table[name].recipe for table, name in ((presets.TOKENIZERS, "fashion-vq"), (presets.MODELS, "fashion-var-d4"))
+    )
     monkeypatch.setitem(
-        presets.TOKENIZERS, "tiny-vq", presets.TokenizerPreset(tokenizer_config(), hub=(repository, "vq.pth"))
+        presets.TOKENIZERS, "tiny-vq", presets.TokenizerPreset(tokenizer_config(), vq, hub=(repository, "vq.pth"))
     )
     config = var_config(drop_path=0.1, gamma_init=1e-5)  # not in the file
     monkeypatch.setitem(
-        presets.MODELS, "tiny-var", presets.ModelPreset(config, "tiny-vq", hub=(repository, "var_d2.pth"))
+        presets.MODELS, "tiny-var", presets.ModelPreset(config, "tiny-vq", var, hub=(repository, "var_d2.pth"))
     )
     folder = tmp_path / "weights"
     folder.mkdir()
@@ -229,7 +232,7 @@ def test_a_model_that_should_ship_and_does_not_says_how_to_make_it(tmp_path, mon
 def test_an_unknown_name_is_answered_with_those_there_are():
     with pytest.raises(ValueError, match=r"unknown model 'var-d17': neither a file or folder here nor .*var-d16"):
         load("var-d17")
-    with pytest.raises(ValueError, match=r"unknown tokenizer 'vq': .* fashion-vq, imagenet-vq"):
+    with pytest.raises(ValueError, match=r"unknown tokenizer 'vq': .* fashion-vq, emoji-vq, imagenet-vq"):
         load_tokenizer("vq")
     with pytest.raises(ValueError, match="weights: only the published models take it"):
         load("fashion-var-d4", "somewhere")
