@@ -1,9 +1,11 @@
 import os
+import sys
 
 import pytest
 import tiny
 from lab import NO_BROWSER, find_chromium
 
+from varlite import cli
 from varlite.training import tokens
 
 QUIET = ["quic", "background-networking", "component-update", "sync"]  # else Chromium calls home
@@ -40,3 +42,21 @@ def presets(monkeypatch, tmp_path):
     """`tiny-vq` and `tiny-var` can be trained, with a cache of tokens of the test's own."""
     tiny.add_presets(monkeypatch)
     monkeypatch.setattr(tokens, "CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
+def varlite(monkeypatch, capsys, tmp_path):
+    """Runs a command line in an empty folder: (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["varlite", *map(str, arguments)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as end:
+            status = end.code
+        return (status, *capsys.readouterr())
+
+    return run

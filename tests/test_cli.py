@@ -17,24 +17,6 @@ from varlite.training.options import Options
 
 
 @pytest.fixture
-def varlite(monkeypatch, capsys, tmp_path):
-    """Runs a command line: (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["varlite", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = end.code
-        return (status, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
 def model(trained):
     return trained / "var"
 
@@ -156,6 +138,7 @@ def test_a_wrong_argument_of_sampling_is_answered_in_one_line_before_the_first_i
         (["train", "--preset", "x"], "unknown model preset 'x'; there are: fashion-var-d4"),
         (["train", "--recipe", "gan=1"], "recipe: there is no entry 'gan'; there are: steps, batch, lr"),
         (["train", "--start", "nothing"], "unknown model 'nothing': neither a file or folder here"),
+        (["train", "--accumulate", "0"], "accumulate must be at least 1, got 0"),
         (["train", "--accumulate", "5"], "batch must be a multiple of processes x micro-steps (1 x 5), got 64"),
         (["train", "--tokenizer", "nothing"], "unknown tokenizer 'nothing'"),
         (["train", "--steps", "0"], "steps must be positive, got 0"),

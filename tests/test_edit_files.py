@@ -1,13 +1,11 @@
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from varlite import cli
 from varlite.edit_files import read_box, read_mask, veil
 from varlite.files import atomic
 from varlite.scales import Scales
@@ -16,21 +14,10 @@ SCALES, SIZE = Scales.of([1, 2, 3, 5]), (10, 10)  # the tiny models: two pixels 
 
 
 @pytest.fixture
-def varlite(monkeypatch, capsys, tmp_path):
+def varlite(varlite):
     """Runs a command line in a folder with the picture `image.png`: (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
     Image.fromarray(picture(10, 10)).save("image.png")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["varlite", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = end.code
-        return (status, *capsys.readouterr())
-
-    return run
+    return varlite
 
 
 @pytest.fixture

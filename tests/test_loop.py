@@ -17,7 +17,7 @@ from varlite.training import loop
 from varlite.training import tokenizer as stage1
 from varlite.training import transformer as stage2
 from varlite.training.engine import Engine
-from varlite.training.loop import Run, differences, override, run_loop, warmup_cosine
+from varlite.training.loop import Run, differences, override, run_loop, step_seed, warmup_cosine
 from varlite.training.options import Options
 
 CPU = Options(device="cpu")
@@ -363,3 +363,44 @@ def test_tensorboard_gets_every_line_of_the_log(trained, presets, tmp_path):
     events.Reload()
     assert [event.step for event in events.Scalars("loss")] == [5, 10]
     assert {"val_mse", "perplexity_per_scale/0", "images_per_second"} <= set(events.Tags()["scalars"])
+
+
+def test_any_seed_will_do():
+    seeds = [step_seed(seed, step, process) for seed in (0, 1, 10**9) for step in (0, 1) for process in (0, 1)]
+    assert len(set(seeds)) == len(seeds)
+    for seed in seeds:
+        torch.Generator().manual_seed(seed)
+
+
+KILLED_WRITING = """
+import os, signal, sys, torch
+from pathlib import Path
+import tiny, pytest
+from varlite.training import loop
+tiny.add_presets(pytest.MonkeyPatch())
+whole = torch.save
+def half(state, path):
+    whole(state, path)
+    if state["step"] == 14:
+        os.truncate(path, os.path.getsize(path) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+loop.torch.save = half
+images, out, vq = map(Path, sys.argv[1:])
+tiny.train_both(images, out, tiny.Options(device="cpu"), vq)
+"""
+
+
+def test_a_process_killed_while_it_writes_a_checkpoint_loses_no_more_than_that_one(trained, tmp_path):
+    environment = os.environ | {"VARLITE_CACHE": str(tmp_path / "cache")}
+    arguments = [str(trained / "images"), str(tmp_path), str(trained / "vq")]
+
+    def train(*command):
+        return subprocess.run([sys.executable, *command], env=environment, cwd=Path(__file__).parent).returncode
+
+    assert train("-c", KILLED_WRITING, *arguments) == -signal.SIGKILL
+    assert torch.load(tmp_path / "var" / "checkpoint.pt", weights_only=True)["step"] == 7
+    assert len(list((tmp_path / "var").glob(".checkpoint.pt.*"))) == 1
+    assert train("tiny.py", *arguments[:2], json.dumps({"vq": arguments[2]})) == 0
+    assert not list((tmp_path / "var").glob(".checkpoint.pt.*"))
+    ours, expected = (read_model(folder / "var" / "model.safetensors")[1] for folder in (tmp_path, trained))
+    assert [name for name in ours if not torch.equal(ours[name], expected[name])] == []

@@ -1,14 +1,13 @@
 """`varlite info`: the table of models, the card of one, and what it costs on this machine."""
 
 import json
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from varlite.memory import peak_memory
 from varlite.models import MODELS as KINDS
 from varlite.models import VAR
 from varlite.presets import MODELS, TOKENIZERS
@@ -91,8 +90,7 @@ def measure(name: str, weights: Path | None) -> str:
     loaded = time.monotonic()
     image = generate(model, tokenizer, [0], generator=torch.Generator().manual_seed(0))
     done = time.monotonic()
-    # ru_maxrss is in KiB on Linux and in bytes on macOS
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_memory()
     weight_bytes = sum(p.numel() * p.element_size() for m in (model, tokenizer) for p in m.parameters())
     return "\n".join(
         [

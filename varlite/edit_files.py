@@ -1,6 +1,5 @@
 """`varlite edit`: an image file and a mask or box in; edited images and a record of how they came about out."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from varlite.pixels import read_image
 from varlite.pretrained import load
 from varlite.sampling import check_settings, image_generator
 from varlite.scales import Scales
-from varlite.writing import GRID_COLUMNS, provenance, save_png, tile
+from varlite.writing import GRID_COLUMNS, make_folders, provenance, save_png, tile
 
 Box = tuple[float, float, float, float]
 WHITE = (1, 255, 65535)  # of masks saved as labels, as pictures of 8 bits and of 16
@@ -106,10 +105,7 @@ def write_edits(
     if label is not None and not 0 <= label < model.config.classes:
         raise ValueError(f"label must be a class number from 0 to {model.config.classes - 1}, got {label}")
     check_settings(settings["cfg"], settings["top_k"], settings["top_p"], model.config.vocab)
-    for argument, folder in (("out", out), ("grid", grid.parent if grid is not None else out)):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(f"{argument}: {folder} is not writable")
+    make_folders(out, grid)
 
     fitted = ImageOps.fit(picture, size[::-1], Image.Resampling.LANCZOS)
     img_3HW = torch.from_numpy(np.array(fitted)).reshape(*size, -1).permute(2, 0, 1)

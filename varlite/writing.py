@@ -64,6 +64,14 @@ def provenance(name: str, weights: Path | None, device: torch.device) -> dict[st
     }
 
 
+def make_folders(out: Path, grid: Path | None) -> None:
+    """Where images and their grid will go. Raises PermissionError, before the first image, if they could not."""
+    for argument, folder in (("out", out), ("grid", grid.parent if grid is not None else out)):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{argument}: {folder} is not writable")
+
+
 def write_samples(
     name: str, classes: str, num_per_class: int, seed: int, out: Path, settings: dict[str, Any], grid: Path | None,
     batch: int, weights: Path | None, device: torch.device, compiled: bool,
@@ -77,10 +85,7 @@ def write_samples(
     model, tokenizer = load(name, weights, device=device)
     chosen = parse_classes(classes, model.config.classes)
     check_settings(settings["cfg"], settings["top_k"], settings["top_p"], model.config.vocab)
-    for argument, folder in (("out", out), ("grid", grid.parent if grid is not None else out)):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(f"{argument}: {folder} is not writable")
+    make_folders(out, grid)
 
     if compiled:
         compile_blocks(model)

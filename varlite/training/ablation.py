@@ -7,7 +7,7 @@ from typing import Any
 
 from varlite.files import write_json
 from varlite.presets import TOKENIZERS, TokenizerRecipe
-from varlite.training.loop import machine, override
+from varlite.training.loop import command, machine, override
 from varlite.training.options import Options
 from varlite.training.tokenizer import train_config
 
@@ -31,16 +31,17 @@ CURVE = ("step", "l2", "codes_used", "codes_used_per_scale", "perplexity_per_sca
 def ablate_codebook(data: str, runs: Path, out: Path, options: Options = Options()) -> dict[str, Any]:
     """Train every arm in a folder of `runs`, write curves and final scores to `out`. Interrupted, it resumes."""
     recipe, arms = override(BARE, options), {}
+    line = command("ablate-codebook", options, data=data)
     for name, changes in ARMS.items():
         config = replace(CONFIG, znorm=changes.get("znorm", False))
         of_arm = replace(recipe, **{key: value for key, value in changes.items() if key != "znorm"})
         folder = runs / name.replace(",", "").replace(" ", "-")
-        train_config(config, of_arm, name, data, folder, options)
+        train_config(config, of_arm, name, data, folder, options, line)
         log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         curve = [{key: line[key] for key in CURVE} for line in log]
         arms[name] = {"changes": changes, "curve": curve, "val_mse": log[-1]["val_mse"]}
     result = {
-        "command": f"varlite ablate-codebook --data {data}",
+        "command": line,
         "machine": machine(),
         "seed": options.seed,
         "config": asdict(CONFIG),

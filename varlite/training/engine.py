@@ -6,8 +6,6 @@
 A step is its global batch: however many processes and micro-steps share it, they compute what one would.
 """
 
-import resource
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,6 +17,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from varlite.memory import peak_memory
 from varlite.training.options import Options
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -39,11 +38,13 @@ class Door(nn.Module):
 class Engine:
     """Accelerate with the options given. `main` is the process that writes files.
 
-    Raises ValueError if sharding is asked of a single process.
+    Raises ValueError if sharding is asked of a single process, or micro-steps are fewer than one.
     """
 
     def __init__(self, options: Options, blocks: tuple[str, ...] = ()):
         """`blocks` are the class names of the modules that sharding keeps together."""
+        if options.accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1, got {options.accumulate}")
         plugin = None
         if options.shard:
             plugin = FullyShardedDataParallelPlugin(
@@ -130,8 +131,7 @@ class Engine:
         """Peak bytes so far: of the GPU, else of the process."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        # ru_maxrss is in KiB on Linux and in bytes on macOS
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return peak_memory()
 
     def gather(self, x: torch.Tensor) -> torch.Tensor:
         """Rows of all processes, in order: those of the global batch."""

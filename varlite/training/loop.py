@@ -49,7 +49,7 @@ def warmup_linear(step: int, steps: int, warmup: int, final: float) -> float:
 
 def step_seed(seed: int, step: int, process: int = 0) -> int:
     """Every step draws its own random numbers, so that resuming needs no memory of those drawn before."""
-    return (seed * 1_000_003 + step) * 1_000_003 + process
+    return ((seed * 1_000_003 + step) * 1_000_003 + process) % 2**63
 
 
 class Run:
@@ -71,6 +71,8 @@ class Run:
             self._lock.acquire(blocking=False)
         except Timeout:
             raise OSError(f"{out} is being written by another training: wait for it, or use another --out") from None
+        for half in out.glob(".checkpoint.pt.*"):  # of a process that was killed while it wrote
+            half.unlink()
         path = out / "config.json"
         if path.exists():
             old = json.loads(path.read_text())
@@ -213,8 +215,8 @@ def run_loop(
         range(first, steps), initial=first, total=steps, desc=run.out.name, unit="step", mininterval=1,
         disable=not run.main,
     )  # fmt: skip
-    writer = Board(run.out / "tensorboard", first) if tensorboard and run.main else None
     try:
+        writer = Board(run.out / "tensorboard", first) if tensorboard and run.main else None
         since, counted = time.monotonic(), 0  # for speed, without the time of validation
         for step in bar:
             torch.manual_seed(step_seed(seed, step, engine.process))

@@ -241,15 +241,21 @@ def train_tokenizer(preset: str, data: str, out: Path, options: Options = Option
     computed.
     """
     row = choose(TOKENIZERS, preset, "tokenizer preset")
-    return train_config(row.config, override(row.recipe, options), preset, data, out, options)
+    line = command("train-tokenizer", options, preset=preset, data=data, out=out)
+    return train_config(row.config, override(row.recipe, options), preset, data, out, options, line)
 
 
 def train_config(
-    config: TokenizerConfig, recipe: TokenizerRecipe, name: str, data: str, out: Path, options: Options
+    config: TokenizerConfig,
+    recipe: TokenizerRecipe,
+    name: str,
+    data: str,
+    out: Path,
+    options: Options,
+    line: str = "train_config, from Python",
 ) -> Path:
-    """The same for a configuration and recipe that need not be a preset's."""
+    """The same for a configuration and recipe that need not be a preset's; `line` is the command on its card."""
     torch.manual_seed(options.seed)
     model = VQVAE(config)
-    line = command("train-tokenizer", options, preset=name, data=data, out=out)
     identity = {"stage": "tokenizer", "preset": name}
     return fit(model, list(model.parameters()), recipe, data, out, options, identity, line)
