@@ -1,11 +1,12 @@
 import os
 import sys
 
+import metrics
 import pytest
 import tiny
 from lab import NO_BROWSER, find_chromium
 
-from varlite import cli
+from varlite import cli, data
 from varlite.training import tokens
 
 QUIET = ["quic", "background-networking", "component-update", "sync"]  # else Chromium calls home
@@ -35,6 +36,24 @@ def trained(tmp_path_factory):
         patch.setattr(tokens, "CACHE", folder / "cache")
         tiny.train_both(tiny.image_folder(folder / "images", per_class=30), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def inception(tmp_path_factory):
+    """A file of random weights for torch-fidelity's Inception."""
+    return metrics.inception_file(tmp_path_factory.mktemp("inception") / "random.pth")
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def cache(monkeypatch, cache_folder):
+    """Features of references are kept here, over tests; those of other images must be gone after one."""
+    monkeypatch.setattr(data, "CACHE", cache_folder)
+    return cache_folder
 
 
 @pytest.fixture

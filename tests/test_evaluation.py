@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from varlite.data import FashionMNIST
-from varlite.evaluation import fashion
+from varlite.evaluation import features
 from varlite.evaluation.classifier import FEATURES, Classifier, accuracy, load_classifier
-from varlite.evaluation.fashion import Scorer, class_balanced, rounded
+from varlite.evaluation.fashion import Scorer, class_balanced
+from varlite.evaluation.scores import matched_rows, rounded
 from varlite.files import save_model
 
 
@@ -15,7 +16,7 @@ def scorer(tmp_path_factory):
     path = tmp_path_factory.mktemp("classifier") / "model.safetensors"
     save_model(path, {"kind": "classifier", "config": {"classes": 10}}, Classifier(10).state_dict())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fashion, "shipped", lambda _: path)
+        patch.setattr(features, "shipped", lambda _: path)
         scorer = Scorer()
         few = FashionMNIST("test")  # enough, and ten times quicker
         scorer.test.all_images, scorer.test.labels = few.all_images[:1000], few.labels[:1000]
@@ -61,5 +62,11 @@ def test_a_file_of_another_kind_is_no_classifier(trained):
         load_classifier(trained / "var" / "model.safetensors")
 
 
-def test_scores_are_rounded_for_the_card():
+def test_more_labels_than_there_are_images_of_a_class_take_each_image_once():
+    labels_M = torch.tensor([1, 0, 1, 0, 2])
+    assert matched_rows(labels_M, torch.tensor([0, 1, 2, 0, 1, 2, 0])).tolist() == [1, 0, 4, 3, 2]
+
+
+def test_scores_are_rounded_for_the_card_but_small_ones_keep_four_digits():
     assert rounded({"a": 0.123456789, "b": 3, "c": [1.23456789]}) == {"a": 0.12346, "b": 3, "c": [1.23456789]}
+    assert rounded({"kid": 0.000123456, "negative": -0.000123456}) == {"kid": 0.0001235, "negative": -0.0001235}

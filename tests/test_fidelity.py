@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
 
-from varlite.evaluation.fidelity import frechet_distance, precision_recall, statistics
+from varlite.evaluation import fidelity
+from varlite.evaluation.fidelity import frechet_distance, inception_score, kid, precision_recall, statistics
+from varlite.evaluation.rows import Rows
 
 
 def gaussian(n=400, width=1.0, seed=0, dims=6):
@@ -31,6 +36,7 @@ def test_equal_sets_are_at_distance_zero_and_have_full_precision_and_recall():
     x = gaussian()
     assert abs(frechet_distance(statistics(x), statistics(x.flip(0)))) < 1e-3
     assert precision_recall(x, x) == (1.0, 1.0)
+    assert abs(kid(x, x.flip(0), subsets=20, size=200)[0]) < 0.01 * kid(x, x + 1, subsets=20, size=200)[0]
 
 
 def test_statistics_are_mean_and_unbiased_covariance():
@@ -52,3 +58,59 @@ def test_narrow_samples_are_precise_and_wide_ones_have_recall():
 def test_too_few_features_are_refused(features):
     with pytest.raises(ValueError, match=r"features must be \(N, X\) with N of at least 2, got"):
         statistics(features)
+
+
+def sorted_logits(n=600, classes=10):
+    """Sure answers, sorted by class."""
+    noise = 0.3 * torch.randn(n, classes, generator=torch.Generator().manual_seed(3))
+    return noise + 6 * torch.eye(classes).repeat_interleave(n // classes, 0)
+
+
+def test_the_order_of_classes_does_not_change_the_inception_score():
+    logits = sorted_logits()
+    mixed = logits[torch.randperm(len(logits), generator=torch.Generator().manual_seed(0))]
+    assert inception_score(logits)[0] == pytest.approx(inception_score(mixed)[0], rel=0.05)
+    # A part of images sorted by class holds one class: the trap.
+    assert inception_score(logits, shuffle=False)[0] < 1.5 < 6 < inception_score(logits)[0]
+
+
+@pytest.mark.parametrize("block", [7, 100, 2000])
+def test_scores_are_those_of_torch_fidelity_however_rows_are_cut(monkeypatch, tmp_path, block):
+    monkeypatch.setattr(fidelity, "BLOCK", block)
+    fake, real, logits = gaussian(331, seed=1, dims=12), gaussian(290, 1.3, seed=2, dims=12), sorted_logits(600)
+    on_disk = []
+    for name, x in (("fake", fake), ("real", real), ("logits", logits)):
+        on_disk.append(Rows(tmp_path / name, tuple(x.shape)))
+        on_disk[-1].create()
+        on_disk[-1].write(0, x)
+    quiet = {"verbose": False}
+    prc = prc_features_to_metric(fake, real, save_cpu_ram=False, **quiet)
+    kernel = kid_features_to_metric(fake, real, kid_subsets=10, kid_subset_size=200, **quiet)
+    isc = isc_features_to_metric(logits)
+    for a, b, c in ((fake, real, logits), on_disk):
+        assert precision_recall(a, b) == pytest.approx((prc["precision"], prc["recall"]), abs=1e-7)
+        assert 0.1 < prc["recall"] < prc["precision"] < 0.99
+        assert kid(a, b, 10, 200) == pytest.approx(tuple(kernel.values()), rel=1e-6)
+        assert inception_score(c) == pytest.approx(tuple(isc.values()), rel=1e-9)
+        np.testing.assert_allclose(statistics(a)["sigma"], np.cov(fake.numpy(), rowvar=False), rtol=1e-10, atol=1e-12)
+
+
+def test_rows_on_disk_are_read_like_a_tensor(tmp_path):
+    x = gaussian(20)
+    rows = Rows(tmp_path / "rows", tuple(x.shape))
+    rows.create()
+    assert len(rows) == 20 and not rows[:].any()
+    for start in (15, 0, 10, 5):
+        rows.write(start, x[start : start + 5])
+    numbers = torch.tensor([3, 1, 19])
+    assert torch.equal(rows[:], x) and torch.equal(rows[4:9], x[4:9]) and torch.equal(rows[numbers], x[numbers])
+    assert torch.equal(rows[x[:, 0] > 0], x[x[:, 0] > 0])
+
+
+def test_statistics_of_other_features_and_too_few_neighbours_are_refused():
+    with pytest.raises(ValueError, match="statistics of different features: 4 of them and 6"):
+        frechet_distance(statistics(gaussian(dims=4)), statistics(gaussian()))
+    with pytest.raises(ValueError, match=r"generated must be \(N, X\) with N of at least 4, got \(3, 6\)"):
+        precision_recall(gaussian(3), gaussian())
+    with pytest.raises(ValueError, match=r"logits must be \(N, X\) with N of at least 10"):
+        inception_score(gaussian(9))

@@ -1,9 +1,14 @@
+import inspect
 import math
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses import FakeTensorMode
 
+from varlite import mamba2
 from varlite.mamba2 import TAPS, E, Mamba2, Mamba2State, S, scan
 
 TOLERANCE = [(torch.float64, 1e-10), (torch.float32, 1e-5)]
@@ -143,3 +148,44 @@ def test_a_new_layer_has_decays_and_steps_in_the_usual_ranges():
 def test_a_width_that_does_not_divide_into_heads_is_refused():
     with pytest.raises(ValueError, match=r"multiple of 32 .*, got 48"):
         Mamba2(48)
+
+
+def published_kernel(
+    x, dt, A, B, C, chunk_size, D=None, z=None, dt_bias=None, initial_states=None, return_final_states=False
+):
+    """What mamba_ssm documents of mamba_chunk_scan_combined: (B, l, N, E), (B, l, N), (N,), two (B, l, groups, S)."""
+    assert dt.shape == x.shape[:3] and A.shape == x.shape[2:3] and return_final_states
+    assert B.shape == C.shape == (*x.shape[:2], 1, S) and chunk_size == mamba2.CHUNK
+    state = x.new_zeros(x.shape[0], *x.shape[2:], S)
+    assert initial_states is None or initial_states.shape == state.shape
+    return torch.zeros_like(x), state
+
+
+def test_on_a_gpu_the_fused_kernel_does_the_scan_where_it_is_installed(monkeypatch):
+    calls = []
+
+    def kernel(*args, **kwargs):
+        calls.append(inspect.signature(published_kernel).bind(*args, **kwargs).arguments)
+        return published_kernel(*args, **kwargs)
+
+    monkeypatch.setattr(mamba2, "cuda_kernel", lambda: kernel)
+    for device in ("cuda", "cpu"):
+        with FakeTensorMode(), torch.device(device):
+            layer, state, u_BlC = Mamba2(64), Mamba2State(), torch.rand(2, 9, 64)
+            for _ in range(2):
+                assert layer(u_BlC, state).shape == u_BlC.shape
+    assert [call["initial_states"] is None for call in calls] == [True, False]  # and none on the CPU
+
+
+def test_the_fused_kernel_is_that_of_mamba_ssm_and_none_where_that_is_missing(monkeypatch):
+    name = "mamba_ssm.ops.triton.ssd_combined"
+    for part in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
+        monkeypatch.setitem(sys.modules, part, SimpleNamespace(__path__=[]))
+    for module, expected in (
+        (None, None),
+        (SimpleNamespace(mamba_chunk_scan_combined=published_kernel), published_kernel),
+    ):
+        monkeypatch.setitem(sys.modules, name, module)
+        mamba2.cuda_kernel.cache_clear()
+        assert mamba2.cuda_kernel() is expected
+    mamba2.cuda_kernel.cache_clear()

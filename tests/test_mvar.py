@@ -3,10 +3,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from varlite import editing, names
+from varlite import editing, names, presets
+from varlite.describe import build_empty, parameters
 from varlite.mamba2 import Mamba2State
 from varlite.models import MODELS, MVAR, VAR, MVARConfig, VARConfig
+from varlite.pretrained import convert, load
+from varlite.published import transformer_config
 from varlite.sampling import generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
@@ -114,16 +119,42 @@ def test_editing_with_everything_kept_gives_the_reconstruction(tokenizer):
     torch.testing.assert_close(edited, expected, atol=1e-5, rtol=0)
 
 
-def test_what_sampling_remembers_does_not_grow_with_the_scales():
-    def memory(scales):
+def test_what_sampling_remembers_is_of_one_size_after_every_scale_of_every_schedule():
+    sizes = set()
+    for scales in ([1, 2], [1, 4, 8, 12]):
         model = lively(scales=scales)
         cache, x_BLZ = model.make_cache(), inputs(model.scales)
         for k, part in enumerate([None, *x_BLZ.split(model.scales.lengths[1:], 1)]):
             model.step(part, LABELS, k, cache)
-        assert all(type(state) is Mamba2State for state in cache)
-        return [t.untyped_storage().nbytes() for state in cache for t in (state.conv, state.ssm)]
+            assert all(type(state) is Mamba2State for state in cache)
+            sizes.add(tuple(t.untyped_storage().nbytes() for state in cache for t in (state.conv, state.ssm)))
+    assert len(sizes) == 1
 
-    assert memory([1, 2]) == memory([1, 4, 8, 12])
+
+class Shapes(TorchDispatchMode):
+    """Collects the shapes of all tensors that are computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.seen |= {tuple(t.shape) for t in tree_leaves(result) if isinstance(t, torch.Tensor)}
+        return result
+
+
+def test_no_tensor_of_the_size_of_a_mask_is_ever_made():
+    def longest_square(model):
+        """The largest n of which a tensor has two axes, in training with gradients."""
+        with Shapes() as shapes:
+            model.train()(inputs(model.scales).to(model.pos_LC.dtype), LABELS).sum().backward()
+        return max(n for shape in shapes.seen for n in shape if n != 64 and shape.count(n) > 1)
+
+    sides, L = [1, 5, 10], 126
+    assert longest_square(VAR(VARConfig(**SMALL | {"scales": sides}))) == L  # the test would notice
+    assert longest_square(MVAR(config(scales=sides))) <= 100  # the finest scale, by itself
+    assert not [b for b in MVAR(config(scales=sides)).buffers()]
 
 
 def test_a_new_model_starts_near_the_identity_with_mambas_own_initialisation():
@@ -152,6 +183,50 @@ def test_published_names_and_shapes_are_those_of_the_reference():
     assert all(torch.equal(back[name], tensor) for name, tensor in model.state_dict().items())
 
 
+@pytest.fixture
+def published(tmp_path, monkeypatch, tokenizer):
+    """tiny-mvar as if published: a function of its configuration that writes the two files; their folder."""
+
+    def write(model):
+        for table, name, part in ((presets.TOKENIZERS, "vq", tokenizer), (presets.MODELS, "mvar", model)):
+            recipe = next(iter(table.values())).recipe
+            others = () if name == "vq" else ("tiny-vq",)
+            kind = presets.TokenizerPreset if name == "vq" else presets.ModelPreset
+            monkeypatch.setitem(
+                table, f"tiny-{name}", kind(part.config, *others, recipe, hub=("someone", f"{name}.pth"))
+            )
+            torch.save(names.to_published(part), tmp_path / f"{name}.pth")
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize("attn_norm", [True, False])
+def test_a_published_checkpoint_loads_with_and_without_attention_normalisation(published, attn_norm, tokenizer):
+    model = lively(attn_norm=attn_norm).float()
+    folder = published(model)
+    tensors = torch.load(folder / "mvar.pth", weights_only=True)
+    assert ("blocks.0.attn.scale_mul_1H11" in tensors) == attn_norm
+    found = transformer_config(tensors, "mvar.pth", heads=2)
+    assert type(found) is MVARConfig and (found.heads, found.attn_norm) == (2, attn_norm)
+    convert(folder / "mvar.pth", folder / "converted.safetensors", heads=None if attn_norm else 2)
+    for weights in (folder, folder / "mvar.pth", folder / "converted.safetensors"):
+        loaded, its_tokenizer = load("tiny-mvar", weights)
+        assert type(loaded) is MVAR and loaded.state_dict().keys() == model.state_dict().keys()
+        images = [
+            generate(*pair, [3, 4], generator=torch.Generator().manual_seed(0))
+            for pair in ((loaded, its_tokenizer), (model, tokenizer))
+        ]
+        assert torch.equal(*images)
+
+
+def test_a_checkpoint_with_attention_normalisation_is_not_taken_for_one_without(published):
+    folder = published(lively().float())
+    torch.save(names.to_published(lively(attn_norm=False).float()), folder / "mvar.pth")
+    with pytest.raises(ValueError, match=r"mvar.pth is not tiny-mvar: it has attn_norm False, not True"):
+        load("tiny-mvar", folder)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -173,6 +248,20 @@ def test_a_var_checkpoint_is_not_taken_for_an_mvar():
     var = VAR(VARConfig(**SMALL))
     with pytest.raises(ValueError, match=r"ada_lin.1.bias has shape \[384\], expected \[576\]"):
         names.from_published(MVAR(config()), names.to_published(var), "file.pth")
+
+
+@pytest.mark.parametrize(
+    ("preset", "billions", "attn_norm"),
+    [("mvar-d16", 0.464, False), ("mvar-d20", 0.900, False), ("mvar-d24", 1.55, True), ("mvar-d32", 3.66, True)],
+)
+def test_the_published_models_have_as_many_parameters_as_the_paper_says(preset, billions, attn_norm):
+    # All but d32, for which the paper says 3.0: see varlite/presets.py.
+    model = build_empty(preset)
+    assert type(model) is MVAR and parameters(model) / 1e9 == pytest.approx(billions, rel=2e-3)
+    assert model.config.attn_norm == attn_norm and model.config.scales == VARConfig(depth=16).scales
+    assert presets.MODELS[preset].hub == ("OliverRen/M-VAR", f"d{model.config.depth}.pth")
+    published = {name for name, _ in names.name_table(model).values()} | names.constants(model).keys()
+    assert ("blocks.3.attn.scale_mul_1H11" in published) == attn_norm
 
 
 def test_the_registry_knows_both_models():

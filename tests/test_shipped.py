@@ -13,10 +13,11 @@ from varlite.files import read_model
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.pretrained import CHECKPOINTS, CLASSIFIER, shipped
 from varlite.sampling import generate_many
+from varlite.training.sweep import SWEEPS
 from varlite.training.tokenizer import validate_tokenizer
 from varlite.training.tokens import fingerprint
 
-VARS = [name for name in ("fashion-var-d4", "fashion-var-d6") if (CHECKPOINTS / name).is_dir()]
+VARS = [name for name in ("fashion-var-d4", "fashion-var-d6", "fashion-mvar-d4") if (CHECKPOINTS / name).is_dir()]
 CARDS = {path.parent.name: json.loads(path.read_text()) for path in CHECKPOINTS.glob("*/card.json")}
 
 
@@ -30,13 +31,14 @@ def classifier():
     return load_classifier(shipped(CLASSIFIER))
 
 
-def test_every_model_that_trains_here_and_has_no_hub_ships():
-    wanted = {name for name, preset in (MODELS | TOKENIZERS).items() if preset.hub is None} | {CLASSIFIER}
-    assert CARDS.keys() == wanted
+def test_every_model_that_trains_here_ships_or_is_one_of_a_sweep():
+    here = {name for name, preset in (MODELS | TOKENIZERS).items() if preset.hub is None} | {CLASSIFIER}
+    assert CARDS.keys() <= here
+    assert here - CARDS.keys() <= {preset for arms in SWEEPS.values() for preset, _ in arms}
 
 
-def test_together_they_take_at_most_30_megabytes():
-    assert sum(path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()) < 30e6
+def test_together_they_take_at_most_45_megabytes():
+    assert sum(path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()) < 45e6
 
 
 @pytest.mark.parametrize("name", CARDS)
@@ -80,9 +82,13 @@ def test_the_classifier_is_as_good_as_it_should_be():
 @pytest.mark.parametrize("name", VARS)
 def test_the_samples_are_as_good_as_they_should_be(name):
     # The distance itself: its ratio to that of the reconstructions also rises when those become better.
-    least_accuracy, largest_fd = {"fashion-var-d4": (0.955, 2.9), "fashion-var-d6": (0.965, 2.7)}[name]
+    accuracy, fd, ratio = {
+        "fashion-var-d4": (0.955, 2.9, 2.2),
+        "fashion-var-d6": (0.965, 2.7, 2.2),
+        "fashion-mvar-d4": (0.95, 3.4, 2.6),
+    }[name]
     scores = CARDS[name]["scores"]
-    assert scores["accuracy"] >= least_accuracy and scores["fd"] <= largest_fd and scores["fd_ratio"] <= 2.2
+    assert scores["accuracy"] >= accuracy and scores["fd"] <= fd and scores["fd_ratio"] <= ratio
     assert scores["num"] >= 2000 and scores["recall_within_class"] > 0.3
 
 

@@ -14,9 +14,11 @@ from varlite.training.tokens import cache_tokens, fingerprint
 from varlite.training.transformer import decay_groups, learning_rate, validate_transformer, weight_decay
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_weight_decay_acts_on_matrices_and_the_class_table_alone(shared):
-    model = tiny_var(shared_adaln=shared)
+@pytest.mark.parametrize(
+    ("changes", "vectors"), [({}, None), ({"shared_adaln": True}, "offset_nC"), ({"adaln": False}, "norm_nC")]
+)
+def test_weight_decay_acts_on_matrices_and_the_class_table_alone(changes, vectors):
+    model = tiny_var(**changes)
     decayed, free = decay_groups(model, 0.05)
     names = {id(p): name for name, p in model.named_parameters()}
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.05, 0.0)
@@ -27,7 +29,7 @@ def test_weight_decay_acts_on_matrices_and_the_class_table_alone(shared):
     free = {names[id(p)] for p in free["params"]}
     assert {"pos_start", "pos_LC", "level_embed.weight", "blocks.0.attn.log_scale", "blocks.0.attn.q_bias"} <= free
     assert all(name in free for name in names.values() if name.endswith("bias"))
-    assert ("blocks.1.ada_ln.offset_nC" in free) == shared
+    assert vectors is None or f"blocks.1.ada_ln.{vectors}" in free
 
 
 def test_one_batch_can_be_learned_by_heart():

@@ -104,13 +104,27 @@ def test_a_shared_adaln_adds_its_own_offset_to_the_common_vectors():
 
 
 def test_a_block_takes_gates_then_scales_then_shifts_from_the_condition():
-    block, x, cond = Block(16, 2, 32, True, False, 0.0), torch.randn(2, 5, 16), torch.randn(2, 16)
+    block, x, cond = Block(16, 2, 32, True, "own", 0.0), torch.randn(2, 5, 16), torch.randn(2, 16)
     vectors = F.linear(F.silu(cond), block.ada_ln.linear.weight, block.ada_ln.linear.bias)
     g1, g2, s1, s2, b1, b2 = (v[:, None] for v in vectors.chunk(6, -1))
     norm = torch.nn.LayerNorm(16, eps=1e-6, elementwise_affine=False)
     h = x + g1 * block.attn(norm(x) * (1 + s1) + b1)
     h = h + g2 * block.ffn(norm(h) * (1 + s2) + b2)
     torch.testing.assert_close(block(x, cond), h)
+
+
+def test_without_adaln_a_block_and_a_head_are_plain_and_deaf_to_the_condition():
+    block, head = Block(16, 2, 32, True, "none", 0.0), Head(16, 6, "none")
+    x, cond = torch.randn(2, 5, 16), torch.randn(2, 16)
+    for weight in (block.ada_ln.norm_nC, head.ada_ln.norm_nC):
+        torch.nn.init.normal_(weight)
+    (s1, s2, b1, b2), (s3, b3) = block.ada_ln.norm_nC, head.ada_ln.norm_nC
+    norm = torch.nn.LayerNorm(16, eps=1e-6, elementwise_affine=False)
+    h = x + block.attn(norm(x) * (1 + s1) + b1)
+    h = h + block.ffn(norm(h) * (1 + s2) + b2)
+    torch.testing.assert_close(block(x, cond), h)
+    torch.testing.assert_close(head(x, cond), head.linear(norm(x) * (1 + s3) + b3))
+    assert torch.equal(block(x, cond), block(x, -cond)) and torch.equal(head(x, cond), head(x, -cond))
 
 
 def test_the_feed_forward_uses_the_tanh_form_of_gelu():
@@ -121,7 +135,7 @@ def test_the_feed_forward_uses_the_tanh_form_of_gelu():
 
 
 def test_the_head_takes_scale_then_shift_and_gives_float32_under_autocast():
-    head, x, cond = Head(8, 4, 6), torch.randn(2, 3, 8), torch.randn(2, 4)
+    head, x, cond = Head(8, 6, "own"), torch.randn(2, 3, 8), torch.randn(2, 8)
     scale, shift = AdaLN.forward(head.ada_ln, cond)
     torch.testing.assert_close(head(x, cond), head.linear(modulate(x, scale, shift)))
     with torch.autocast("cpu", torch.bfloat16):

@@ -20,7 +20,7 @@ from tiny import (
 from varlite.models import VAR
 from varlite.scales import Scales
 
-KINDS = [{}, {"attn_norm": False}, {"shared_adaln": True}]
+KINDS = [{}, {"attn_norm": False}, {"shared_adaln": True}, {"adaln": False}]
 
 
 def step_by_step(model, x_BLZ, labels, scales=None):

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +102,11 @@ def add_presets(patch: pytest.MonkeyPatch):
     patch.setitem(TOKENIZERS, "tiny-vq", vq)
     var = ModelPreset(var_config(gamma_init=0.1), "tiny-vq", TransformerRecipe(**recipe))
     patch.setitem(MODELS, "tiny-var", var)
-    often = partial(loop.run_loop, log_every=5, save_every=7, validate_every=20)
+    run_loop = loop.run_loop
+
+    def often(*args, **others):
+        return run_loop(*args, **others | {"log_every": 5, "save_every": 7, "validate_every": 20})
+
     for module in (stage1, stage2):
         patch.setattr(module, "run_loop", often)
 

@@ -15,6 +15,9 @@ from varlite.training.options import Options
 
 Positional = tyro.conf.Positional
 Training = Annotated[Options, tyro.conf.OmitArgPrefixes]
+Metric = Literal[
+    "fid", "sfid", "is", "kid", "precision", "recall", "accuracy", "fd", "recall_within_class", "fd_ratio", "kd"
+]
 
 
 def sample(
@@ -133,7 +136,11 @@ def edit(
 
 
 def train_tokenizer(
-    preset: str = "fashion-vq", data: str = "fashion", out: Path | None = None, options: Training = Options()
+    preset: str = "fashion-vq",
+    data: str = "fashion",
+    out: Path | None = None,
+    start: str | None = None,
+    options: Training = Options(),
 ) -> None:
     """Train a tokenizer: stage 1. The same command again goes on after a stop, or says that it is finished.
 
@@ -143,10 +150,11 @@ def train_tokenizer(
         preset: the configuration and recipe; see `varlite info`.
         data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
         out: folder of this training; default runs/PRESET.
+        start: go on from this tokenizer, a preset or folder of the same shape; its schedule of scales may be another.
     """
     from varlite.training import tokenizer as stage1
 
-    print(stage1.train_tokenizer(preset, data, out or Path("runs") / preset, options))
+    print(stage1.train_tokenizer(preset, data, out or Path("runs") / preset, options, start))
 
 
 def tune_decoder(
@@ -176,7 +184,7 @@ def train(
     """Train a next-scale transformer on the tokens of a dataset: stage 2. The same command again goes on after a stop.
 
     OUT holds config.json, log.jsonl, checkpoint.pt, pictures, and at the end model.safetensors, its tokenizer and
-    card.json. Several GPUs: torchrun --nproc-per-node N -m varlite train ...
+    card.json. Several GPUs: torchrun --nproc-per-node N -m -- varlite train ...
 
     Args:
         preset: the configuration and recipe; see `varlite info`.
@@ -221,6 +229,46 @@ def train_classifier(out: Path = Path("runs/fashion-classifier"), options: Train
     from varlite.evaluation import classifier
 
     print(classifier.train_classifier(out, options))
+
+
+def sweep(
+    name: Annotated[Literal["fashion"], Positional],
+    runs: Path = Path("runs/sweep"),
+    out: Path = Path("data/results/sweep.json"),
+    options: Training = Options(),
+) -> None:
+    """Train the ladder of small models, and the arms of the ablation, one after another: some two hours on two cores.
+
+    Interrupted, the same command goes on. All models see the same token maps in the same order.
+
+    Args:
+        name: the sweep.
+        runs: a folder for each training.
+        out: write the curves to this JSON file, after each training.
+    """
+    from varlite.training import sweep as sweeps
+
+    for run, found in sweeps.sweep(name, runs, out, options)["runs"].items():
+        print(f"{run:28s} test loss {found['curve'][-1]['val_loss']:.4f}, {found['minutes']} minutes")
+
+
+def bench_mvar(out: Path = Path("data/results/mvar-carried.json"), rounds: int = 5) -> None:
+    """Time M-VAR with its state carried against re-scanning all earlier tokens, at 256 and 512, on random weights.
+
+    In turns in one process, without decoding; and the memory of the state, at 1024 too. some two minutes on two cores.
+
+    Args:
+        out: write the times and sizes to this JSON file.
+        rounds: images timed in each way.
+    """
+    from varlite import carried
+
+    result = carried.bench_mvar(out, rounds)
+    for size, found in result["timed"].items():
+        equal = f"{found['tokens_equal']:.1%} of tokens equal"
+        print(f"{size} x {size}: carried {found['speedup']:.2f} times as fast, {equal}")
+    for size, kept in result["state_bytes_per_layer"].items():
+        print(f"{size} x {size}, kept per layer: " + ", ".join(f"{n} {b / 2**20:.2f} MiB" for n, b in kept.items()))
 
 
 def fetch(name: Annotated[Literal["emoji"], Positional], out: Path | None = None) -> None:
@@ -273,34 +321,102 @@ def tokenize(
 
 def evaluate(
     model: str = "fashion-var-d4",
+    images: str | None = None,
+    reference: str = "fashion",
+    features: Literal["fashion", "inception"] | None = None,
+    metrics: tuple[Metric, ...] = (),
     num: int = 2000,
     seed: int = 0,
     cfg: float = 1.5,
     top_k: int = 0,
     top_p: float = 0.96,
     out: Path | None = None,
+    samples: Path | None = None,
+    inception: Path | None = None,
+    weights: Path | None = None,
+    batch: int = 64,
+    device: str = "auto",
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
     card: bool = False,
     data: str = "fashion",
 ) -> None:
-    """Score a small model with fashion-classifier: samples of a transformer, reconstructions of a tokenizer.
+    """Score samples of a model, or given images, against a reference: FID and its relatives.
 
-    The Fréchet distance is in the classifier's features; it is not FID. On other data: error and codebook health of a
-    tokenizer, loss and token error of a transformer, on the test split.
+    With Inception's features fid, sfid, is, precision, recall and kid; at small scale, with those of
+    fashion-classifier, accuracy, fd (the Fréchet distance, which is not FID), precision and recall. Memory is the same
+    for any number of images. Killed, the same command goes on; torchrun --nproc-per-node 8 -m -- varlite evaluate ...
+    spreads it over GPUs. Of a tokenizer: error, codebook health and scores of its reconstructions.
 
     Args:
         model: a preset, or a folder written by a training.
-        num: class-balanced samples.
+        images: instead of a model, what is to be scored: a folder of images, an npz as ADM's evaluator reads it, or
+            fashion, fashion-train, cifar10, cifar10-train.
+        reference: what it is compared with, any of the same; an npz may hold statistics, as ADM's reference batches do.
+            Its features are kept in VARLITE_CACHE.
+        features: inception, or fashion, the default with the reference fashion.
+        metrics: which of them; default all that can be had.
+        num: class-balanced samples; the papers take 50000.
         seed: random seed.
         cfg: guidance at the last scale; 0 is none.
         top_k: keep the k likeliest codes; 0 keeps all.
         top_p: keep the likeliest codes of summed probability p; 0 keeps all.
-        out: write the scores to this JSON file.
+        out: write the scores, and all that is needed to repeat them, to this JSON file.
+        samples: also keep the samples, as PNG files in this folder, or shuffled in a file that ends in .npz, for ADM's
+            evaluator.
+        inception: a file with Inception's weights, where they cannot be fetched.
+        weights: for the published models, a folder or file with the weights.
+        batch: images made and scored at a time.
+        device: cpu, cuda, mps, or auto for the best there is.
+        precision: of the matrix products of the model (autocast).
         card: write the scores into the card.json beside the model.
-        data: the data the model was trained on: fashion, cifar10, or a folder of images.
+        data: of a tokenizer, and for loss and token error of a transformer: the data it was trained on if that is not
+            fashion: cifar10, or a folder of images.
     """
-    from varlite.evaluation.run import evaluate_any
+    from varlite.evaluation.run import Request, evaluate_any
 
-    evaluate_any(model, num, seed, {"cfg": cfg, "top_k": top_k, "top_p": top_p}, out, card, data)
+    request = Request(
+        model, images, reference, features, metrics, num, seed, cfg, top_k, top_p, samples, inception, weights, batch,
+        precision,
+    )  # fmt: skip
+    evaluate_any(request, out, card, data, pick_device(device))
+
+
+def reproduce(
+    what: Annotated[Literal["fashion", "guidance", "ablation"], Positional] = "fashion",
+    num: int | None = None,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    models: tuple[str, ...] = (),
+    runs: Path = Path("runs/sweep"),
+    out: Path = Path("out/results"),
+    device: str = "auto",
+) -> None:
+    """Measure again what data/results holds, and say whether it is within the band that ships.
+
+    Finished measurements are kept: the same command goes on. --out data/results makes the band itself.
+
+    Args:
+        what: fashion, the scores of every small model over seeds; guidance, those of fashion-var-d4 over guidance and
+            over top-k; or ablation, those of the models of `varlite sweep fashion`, one thing added at a time.
+        num: class-balanced samples for each; default 10000, for guidance 2000.
+        seeds: random seeds, for fashion; the band is what they span.
+        models: some of the models, for fashion; default all that ship.
+        runs: where `varlite sweep fashion` trained, for ablation.
+        out: folder for the results.
+        device: cpu, cuda, mps, or auto for the best there is.
+    """
+    from varlite.evaluation import reproduce as again
+
+    place = pick_device(device)
+    if what == "guidance":
+        for row in again.reproduce_guidance(out, num or 2000, device=place)["cfg"]:
+            print(f"cfg {row['cfg']:<4} fd {row['fd']:.3f} accuracy {row['accuracy']:.1%}")
+    elif what == "ablation":
+        from varlite.evaluation.ablation import reproduce_ablation
+
+        for row in reproduce_ablation(out, runs, num or 10_000, device=place)["rows"]:
+            print(f"{row['step']:28s} fd {row['mean']['fd']:.3f} accuracy {row['mean']['accuracy']:.1%}")
+    else:
+        again.report(again.reproduce_fashion(out, num or 10_000, seeds, models, place), out)
 
 
 def convert(
@@ -365,9 +481,12 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "train-classifier": train_classifier,
     "ablate-codebook": ablate_codebook,
+    "sweep": sweep,
+    "bench-mvar": bench_mvar,
     "fetch": fetch,
     "tokenize": tokenize,
     "evaluate": evaluate,
+    "reproduce": reproduce,
     "convert": convert,
     "info": info,
 }

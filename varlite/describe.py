@@ -45,12 +45,14 @@ def last_logged(name: str) -> dict[str, Any]:
 
 def table() -> str:
     """All presets: parameters, sides of the scales, tokens, and scores where weights ship."""
-    lines = [f"{'name':20s} {'parameters':>13s} {'tokens':>6s}  {'scales':36s} scores"]
-    for name in [*TOKENIZERS, *MODELS]:
+    names = [*TOKENIZERS, *MODELS]
+    wide = max(map(len, names))
+    lines = [f"{'name':{wide}s} {'parameters':>13s} {'tokens':>6s}  {'scales':36s} scores"]
+    for name in names:
         config = (TOKENIZERS | MODELS)[name].config
         scales, scores = Scales.of(config.scales), read_card(name).get("scores", {})
         if not scores:
-            shown = "weights from the hub, or --weights" if (TOKENIZERS | MODELS)[name].hub else "not trained yet"
+            shown = "weights from the hub, or --weights" if (TOKENIZERS | MODELS)[name].hub else "to be trained"
         elif name in TOKENIZERS:
             perplexity = ", ".join(f"{p:.0f}" for p in scores["perplexity_per_scale"])
             shown = f"MSE {scores['val_mse']:.4f}, {scores['codes_used']:.0%} of codes used, perplexity {perplexity}"
@@ -59,7 +61,7 @@ def table() -> str:
         else:
             shown = f"test loss {scores['val_loss']:.2f}"
         sides = ",".join(map(str, scales.sides))
-        lines.append(f"{name:20s} {parameters(build_empty(name)):13,d} {scales.total:6d}  {sides:36s} {shown}")
+        lines.append(f"{name:{wide}s} {parameters(build_empty(name)):13,d} {scales.total:6d}  {sides:36s} {shown}")
     lines.append(
         "FD ratio: Fréchet distance of samples in features of fashion-classifier, over that of reconstructions."
     )

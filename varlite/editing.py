@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from varlite.models.var import VAR
+from varlite.models import VAR, Raster
 from varlite.sampling import Step, check_labels, generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
@@ -151,9 +151,11 @@ def edit(
     on_scale: called once for each scale with a `Step`, after the kept tokens were put back.
     settings: the others are those of `generate`.
 
-    Returns images in [0, 1]. Raises ValueError if `keep_hw` has another shape or other values than these, marks a
-    region too thin to sample, or labels do not fit.
+    Returns images in [0, 1]. Raises ValueError for a raster model, if `keep_hw` has another shape or other values than
+    these, marks a region too thin to sample, or labels do not fit.
     """
+    if isinstance(model, Raster):
+        raise ValueError("model: editing goes scale by scale, which a raster model has none of")
     scales = scales or model.scales
     size = tokenizer.image_size(scales)
     keep_hw = check_mask(keep_hw, scales, size, thin).to(img_B3HW.device)

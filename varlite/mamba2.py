@@ -83,7 +83,7 @@ def scan(
     Within a chunk the recurrence is one masked matrix product, the dual form (section 6); between chunks the state is
     passed on. So cost and memory are linear in l. Computes in float32 at least, whatever autocast says.
     """
-    if x_BlNE.is_cuda and (kernel := cuda_kernel()) is not None:  # No test reaches this line: it needs a GPU.
+    if x_BlNE.is_cuda and (kernel := cuda_kernel()) is not None:
         groups = (b_BlS[:, :, None], c_BlS[:, :, None])
         return kernel(x_BlNE, dt_BlN, A_N, *groups, chunk, initial_states=h_BNES, return_final_states=True)
     x, dt, A, b, c = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in (x_BlNE, dt_BlN, A_N, b_BlS, c_BlS))

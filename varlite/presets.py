@@ -6,7 +6,7 @@ One dial, depth. A row whose weights ship has a folder in `data/checkpoints/` wi
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from varlite.models.var import VARConfig
+from varlite.models import MVARConfig, RasterConfig, VARConfig
 from varlite.tokenizer import TokenizerConfig
 
 
@@ -69,7 +69,7 @@ class ModelPreset:
     hub: tuple[str, str] | None = None
 
 
-VAR_HUB = "FoundationVision/var"
+VAR_HUB, MVAR_HUB = "FoundationVision/var", "OliverRen/M-VAR"
 SCALES_512 = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]
 FASHION_SCALES = [1, 2, 3, 5, 7]
 EMOJI_SCALES = [1, 2, 3, 4, 6, 8]
@@ -82,6 +82,14 @@ TOKENIZERS: dict[str, TokenizerPreset] = {
             ch=32, multipliers=(1, 2, 4), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 2, 1),
         ),
         TokenizerRecipe(steps=4500, batch=64, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
+    ),
+    # One scale, for the raster models; trained on from fashion-vq (`varlite train-tokenizer --start fashion-vq`).
+    "fashion-vq-raster": TokenizerPreset(
+        TokenizerConfig(
+            channels=1, vocab=512, z=16, scales=FASHION_SCALES[-1:], phi_shared=1,
+            ch=32, multipliers=(1, 2, 4), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 2, 1),
+        ),
+        TokenizerRecipe(steps=1500, batch=64, lr=5e-4, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
     ),
     # RGB, 32 x 32: for folders of one's own as well.
     "emoji-vq": TokenizerPreset(
@@ -104,18 +112,30 @@ TOKENIZERS: dict[str, TokenizerPreset] = {
 }  # fmt: skip
 
 
-def fashion(depth: int, recipe: TransformerRecipe) -> ModelPreset:
-    """A small model: width 32 * depth, heads of 32, on the tokens of fashion-vq."""
-    config = VARConfig(
-        depth=depth, width=32 * depth, classes=10, vocab=512, z=16, scales=FASHION_SCALES, gamma_init=0.1
+def fashion(
+    depth: int, recipe: TransformerRecipe | None = None, kind: type[VARConfig] = VARConfig, **others: Any
+) -> ModelPreset:
+    """A small model: width 32 * depth, heads of 32, on the tokens of fashion-vq. No recipe is the ladder's."""
+    raster = kind is RasterConfig
+    config = kind(
+        depth=depth, width=32 * depth, classes=10, vocab=512, z=16,
+        scales=FASHION_SCALES[-1:] if raster else FASHION_SCALES, gamma_init=0.1, **others,
     )  # fmt: skip
-    return ModelPreset(config, "fashion-vq", recipe)
+    return ModelPreset(config, "fashion-vq-raster" if raster else "fashion-vq", recipe or ladder(depth))
 
 
-def published(depth: int, gamma_init: float, recipe: TransformerRecipe, **others: Any) -> ModelPreset:
+def ladder(depth: int) -> TransformerRecipe:
+    """What models are compared by: as many images in the same order for all, the rate falling with the depth."""
+    return TransformerRecipe(steps=1500, batch=64, lr=4e-3 / depth**0.5, warmup=100, ema=0.995)
+
+
+def published(
+    depth: int, gamma_init: float, recipe: TransformerRecipe, kind: type[VARConfig] = VARConfig, **others: Any
+) -> ModelPreset:
     """A published ImageNet model: width 64 * depth, drop-path 0.1 * depth / 24."""
-    config = VARConfig(depth=depth, drop_path=0.1 * depth / 24, gamma_init=gamma_init, **others)
-    return ModelPreset(config, "imagenet-vq", recipe, hub=(VAR_HUB, f"var_d{depth}.pth"))
+    config = kind(depth=depth, drop_path=0.1 * depth / 24, gamma_init=gamma_init, **others)
+    hub = (MVAR_HUB, f"d{depth}.pth") if kind is MVARConfig else (VAR_HUB, f"var_d{depth}.pth")
+    return ModelPreset(config, "imagenet-vq", recipe, hub)
 
 
 def imagenet(epochs: int, batch: int, lr: float, final: float, final_weight_decay: float = 0.05) -> TransformerRecipe:
@@ -130,6 +150,17 @@ def imagenet(epochs: int, batch: int, lr: float, final: float, final_weight_deca
 MODELS: dict[str, ModelPreset] = {
     "fashion-var-d4": fashion(4, TransformerRecipe(steps=3600, batch=64, lr=2e-3, warmup=100, ema=0.998)),
     "fashion-var-d6": fashion(6, TransformerRecipe(steps=2600, batch=64, lr=1.5e-3, warmup=100, ema=0.998)),
+    # The ladder and the arms of the ablation: `varlite sweep fashion` trains them all, d4 and d6 by this recipe too.
+    "fashion-var-d1": fashion(1),
+    "fashion-var-d2": fashion(2),
+    "fashion-var-d3": fashion(3),
+    "fashion-var-d5": fashion(5),
+    "fashion-mvar-d2": fashion(2, kind=MVARConfig),
+    "fashion-mvar-d4": fashion(4, kind=MVARConfig),
+    "fashion-raster-d4": fashion(4, kind=RasterConfig),
+    "fashion-raster-d4-plain": fashion(4, kind=RasterConfig, adaln=False, attn_norm=False),
+    "fashion-var-d4-plain": fashion(4, adaln=False, attn_norm=False),
+    "fashion-var-d4-unnormed": fashion(4, attn_norm=False),
     # On 3,426 pictures: past some hundred passes it learns them by heart.
     "emoji-var-d4": ModelPreset(
         VARConfig(depth=4, width=128, classes=9, vocab=1024, z=16, scales=EMOJI_SCALES, gamma_init=0.1),
@@ -144,6 +175,12 @@ MODELS: dict[str, ModelPreset] = {
     "var-d36": published(
         36, 5e-6, imagenet(350, 768, 8e-5, 0.01, 0.08), scales=SCALES_512, shared_adaln=True
     ),  # 2.63 at 512 x 512
+    # FID of the paper (arXiv 2411.10433); trained as VAR of that depth. d32 by the recipe of d30: its own is not given.
+    "mvar-d16": published(16, 1e-3, imagenet(200, 768, 1e-4, 0.1), MVARConfig, attn_norm=False),  # 3.07
+    "mvar-d20": published(20, 1e-3, imagenet(250, 768, 1e-4, 0.1), MVARConfig, attn_norm=False),  # 2.41
+    "mvar-d24": published(24, 1e-4, imagenet(350, 768, 8e-5, 0.01), MVARConfig),  # 1.93
+    # The paper counts 3.0 billion parameters, as many as a depth of 30 would have; 32 is what its code gives the file.
+    "mvar-d32": published(32, 1e-5, imagenet(350, 1024, 8e-5, 0.01, 0.08), MVARConfig),  # 1.78
 }
 
 Row = TypeVar("Row")

@@ -34,7 +34,7 @@ def phi_index(k: int, K: int, shared: int) -> int:
     if shared == 0:
         return k
     margin = 1 / 3 / shared if shared == 4 else 1 / 2 / shared
-    return int(np.argmin(np.abs(np.linspace(margin, 1 - margin, shared) - k / (K - 1))))
+    return int(np.argmin(np.abs(np.linspace(margin, 1 - margin, shared) - k / max(1, K - 1))))
 
 
 def without_autocast(function):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from varlite.models.var import VAR
+from varlite.models import VAR, Raster
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
@@ -101,7 +101,7 @@ def generate(
     top_k, top_p: keep the k likeliest codes, then the likeliest of summed probability p; 0 keeps all.
     generator: one for the batch, or a list with one for each image, which makes an image independent of its batch.
     smooth: mix codes instead of drawing one; for pictures, not for scores.
-    on_scale: called once for each scale with a `Step`.
+    on_scale: called once for each scale with a `Step`; for a raster model once for each token, see `token_by_token`.
 
     Raises ValueError for an argument out of range, or for a tokenizer with other codes than the model's.
     """
@@ -111,6 +111,10 @@ def generate(
     check_settings(cfg, top_k, top_p, model.config.vocab)
     if isinstance(generator, Sequence) and len(generator) != len(label_B):
         raise ValueError(f"generator: a list must have one for each of the {len(label_B)} labels, got {len(generator)}")
+    if isinstance(model, Raster):
+        if smooth or scales != model.scales:
+            raise ValueError("smooth and scales: a raster model draws the map it was made for, code after code")
+        return token_by_token(model, tokenizer, label_B, cfg, top_k, top_p, generator, on_scale)
     # Conditional and null branch side by side in one batch; the null branch is the second half.
     label_2B = torch.cat((label_B, torch.full_like(label_B, model.class_embed.null)))
     cache, f_hat, x_BlZ = model.make_cache(scales), tokenizer.empty(len(label_B), scales), None
@@ -133,6 +137,37 @@ def generate(
         if k < scales.K - 1:
             x_BlZ = tokenizer.next_input(f_hat, k, scales)
     return (tokenizer.to_image(f_hat) + 1) / 2
+
+
+def token_by_token(
+    model: Raster,
+    tokenizer: VQVAE,
+    label_B: torch.Tensor,
+    cfg: float,
+    top_k: int,
+    top_p: float,
+    generator: Generators,
+    on_scale: Callable[[Step], None] | None,
+) -> torch.Tensor:
+    """What `generate` does with a raster model: l steps of one token, guided by `cfg` throughout.
+
+    The hook is called after every token. Its step is the one scale so far: codes (B, tokens drawn), and embeddings
+    (B, l, Z) that are zero where none is drawn; it may look, and changes nothing.
+    """
+    label_2B = torch.cat((label_B, torch.full_like(label_B, model.class_embed.null)))
+    cache, f_hat, l = model.make_cache(), tokenizer.empty(len(label_B)), model.scales.total
+    x_B1Z: torch.Tensor | None = None
+    h_BlZ, codes = f_hat.new_zeros(len(label_B), l, tokenizer.config.z), []
+    for i in range(l):
+        both = None if x_B1Z is None else x_B1Z.repeat(2, 1, 1)
+        cond_B1V, null_B1V = model.step(both, label_2B, i, cache).chunk(2)
+        logits_B1V = keep_top(guide(cond_B1V, null_B1V, cfg), top_k, top_p)
+        codes.append(draw(logits_B1V, generator))
+        x_B1Z = tokenizer.embed(codes[-1])
+        h_BlZ[:, i : i + 1] = x_B1Z
+        if on_scale is not None:
+            on_scale(Step(0, model.scales, tokenizer, logits_B1V, torch.cat(codes, 1), h_BlZ.clone(), f_hat))
+    return (tokenizer.to_image(tokenizer.accumulate(f_hat, h_BlZ, 0)) + 1) / 2
 
 
 def compile_blocks(model: VAR, backend: str = "inductor") -> None:

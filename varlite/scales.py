@@ -25,7 +25,7 @@ class Scales:
     ((1, 4, 9), 14, ((0, 1), (1, 5), (5, 14)))
 
     Raises ValueError when a side is not a positive integer, when a scale is smaller than the one before it, or when
-    there are fewer than two scales.
+    there is none.
     """
 
     shapes: tuple[tuple[int, int], ...]
@@ -42,8 +42,8 @@ class Scales:
         for (h0, w0), (h1, w1) in pairwise(pairs):
             if h1 < h0 or w1 < w0:
                 raise ValueError(f"scales: sides must grow from coarse to fine, got {(h0, w0)} before {(h1, w1)}")
-        if len(pairs) < 2:
-            raise ValueError(f"scales: at least two scales are needed, got {len(pairs)}")
+        if not pairs:
+            raise ValueError("scales: at least one scale is needed, got none")
         return cls(tuple((p[0], p[1]) for p in pairs))
 
     @property

@@ -1,10 +1,13 @@
 """The parts of the next-scale transformer: attention with a cache, feed-forward, AdaLN, block, head."""
 
 import math
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+AdaLNKind = Literal["own", "shared", "none"]  # of each block, one layer for all, or no say of the condition
 
 
 class KVCache:
@@ -101,6 +104,28 @@ class SharedAdaLN(nn.Module):
         return list(vectors_B1nC.unbind(-2))
 
 
+class PlainNorm(nn.Module):
+    """In place of AdaLN where the condition has no say: `branches` scales and shifts are weights, the gates are one.
+
+    What VAR was before AdaLN (paper, table 3): the class is known from the start token alone.
+    """
+
+    def __init__(self, C: int, branches: int, gates: bool):
+        super().__init__()
+        self.norm_nC = nn.Parameter(torch.zeros(2 * branches, C))
+        self.gates = (1.0,) * (branches if gates else 0)
+
+    def forward(self, cond_BD: torch.Tensor) -> list[Any]:
+        return [*self.gates, *self.norm_nC[:, None, None].unbind(0)]
+
+
+def make_ada_ln(C: int, branches: int, kind: AdaLNKind) -> nn.Module:
+    """What gives a block of `branches` residual branches its gates, scales and shifts, in this order."""
+    if kind == "none":
+        return PlainNorm(C, branches, gates=True)
+    return SharedAdaLN(C, 3 * branches) if kind == "shared" else AdaLN(C, C, 3 * branches)
+
+
 def modulate(x_BlC: torch.Tensor, scale_B1C: torch.Tensor, shift_B1C: torch.Tensor) -> torch.Tensor:
     """LayerNorm without parameters of its own, then the condition's scale and shift."""
     return torch.addcmul(shift_B1C, F.layer_norm(x_BlC, x_BlC.shape[-1:], eps=1e-6), 1 + scale_B1C)
@@ -117,10 +142,10 @@ def drop_path(x_BlC: torch.Tensor, p: float, training: bool) -> torch.Tensor:
 class Block(nn.Module):
     """Attention and feed-forward, both residual, modulated and gated by the condition, as in DiT."""
 
-    def __init__(self, C: int, heads: int, hidden: int, normalise: bool, shared_adaln: bool, drop_path: float):
+    def __init__(self, C: int, heads: int, hidden: int, normalise: bool, ada_ln: AdaLNKind, drop_path: float):
         super().__init__()
         self.attn, self.ffn = Attention(C, heads, normalise), FFN(C, hidden)
-        self.ada_ln = SharedAdaLN(C, 6) if shared_adaln else AdaLN(C, C, 6)
+        self.ada_ln = make_ada_ln(C, 2, ada_ln)
         self.drop_path = drop_path
 
     def forward(
@@ -141,9 +166,10 @@ class Block(nn.Module):
 class Head(nn.Module):
     """Modulated LayerNorm and a linear layer to the codebook; logits are float32 whatever autocast does before."""
 
-    def __init__(self, C: int, D: int, V: int):
+    def __init__(self, C: int, V: int, ada_ln: AdaLNKind):
         super().__init__()
-        self.ada_ln, self.linear = AdaLN(D, C, 2), nn.Linear(C, V)
+        self.ada_ln = PlainNorm(C, 1, gates=False) if ada_ln == "none" else AdaLN(C, C, 2)
+        self.linear = nn.Linear(C, V)
 
     def forward(self, x_BlC: torch.Tensor, cond_BD: torch.Tensor) -> torch.Tensor:
         scale, shift = self.ada_ln(cond_BD)

@@ -1,1 +1,4 @@
-"""Scores of samples and reconstructions: `classifier.py` gives features, `fidelity.py` the statistics on them."""
+"""How good images are: features of them (features.py), statistics on features (fidelity.py, scores.py), and the tables.
+
+images.py, samples.py -> features.py -> rows.py (on disk) -> fidelity.py        run.py: `varlite evaluate`
+"""

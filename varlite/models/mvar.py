@@ -14,7 +14,7 @@ from torch import nn
 from varlite.mamba2 import Mamba2, Mamba2State
 from varlite.models.var import VAR, VARConfig
 from varlite.scales import Scales
-from varlite.transformer import FFN, AdaLN, Attention, SharedAdaLN, drop_path, modulate
+from varlite.transformer import FFN, AdaLNKind, Attention, drop_path, make_ada_ln, modulate
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class MVARConfig(VARConfig):
 class MVARBlock(nn.Module):
     """Attention within each scale, Mamba-2 over all of them, feed-forward: residual, modulated and gated as in VAR."""
 
-    def __init__(self, C: int, heads: int, hidden: int, normalise: bool, shared_adaln: bool, drop_path: float):
+    def __init__(self, C: int, heads: int, hidden: int, normalise: bool, ada_ln: AdaLNKind, drop_path: float):
         super().__init__()
         self.attn, self.mamba, self.ffn = Attention(C, heads, normalise), Mamba2(C), FFN(C, hidden)
-        self.ada_ln = SharedAdaLN(C, 9) if shared_adaln else AdaLN(C, C, 9)
+        self.ada_ln = make_ada_ln(C, 3, ada_ln)
         self.drop_path = drop_path
 
     def forward(
@@ -62,7 +62,7 @@ class MVAR(VAR):
 
     def make_block(self, drop_path: float) -> nn.Module:
         c = self.config
-        return MVARBlock(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.shared_adaln, drop_path)
+        return MVARBlock(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.ada_ln, drop_path)
 
     def make_mask(self, scales: Scales, device: torch.device) -> tuple[int, ...]:
         return scales.lengths

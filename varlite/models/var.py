@@ -14,7 +14,7 @@ from torch import nn
 
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
-from varlite.transformer import Block, ClassEmbedding, Head, SharedAdaLN
+from varlite.transformer import AdaLNKind, Block, ClassEmbedding, Head
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class VARConfig:
     z: int = 32
     scales: list = field(default_factory=lambda: [1, 2, 3, 4, 5, 6, 8, 10, 13, 16])
     shared_adaln: bool = False
+    adaln: bool = True  # False: plain layer norms, for the ablation
     attn_norm: bool = True
     ffn_ratio: float = 4.0
     drop_path: float = 0.0
@@ -42,8 +43,19 @@ class VARConfig:
         object.__setattr__(self, "width", self.width or 64 * self.depth)
         object.__setattr__(self, "heads", self.heads or self.depth)
         object.__setattr__(self, "scales", Scales.of(self.scales).sides)
+        self.check_scales()
+        if self.shared_adaln and not self.adaln:
+            raise ValueError("shared_adaln is a kind of adaln: it cannot be True where adaln is False")
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads, got width {self.width} and {self.heads} heads")
+
+    def check_scales(self) -> None:
+        if len(self.scales) < 2:
+            raise ValueError(f"scales: next-scale prediction needs at least two, got {self.scales}")
+
+    @property
+    def ada_ln(self) -> AdaLNKind:
+        return "none" if not self.adaln else "shared" if self.shared_adaln else "own"
 
 
 class VAR(nn.Module):
@@ -52,7 +64,8 @@ class VAR(nn.Module):
     `forward` is teacher-forced over all scales; `step` is one scale of sampling, with a cache from `make_cache`. Both
     give the same logits. `scales` may be another schedule of as many scales: positions are then interpolated.
 
-    A variant with another block says what differs: `branches`, `make_block`, `make_mask` (see mvar.py).
+    A variant with another block says what differs: `branches`, `make_block`, `make_mask` (see mvar.py); one with
+    another order of tokens says `spans`, `inputs`, `make_mask` (see raster.py).
     """
 
     # The last layer of each residual branch of a block. A branch has three AdaLN vectors: gates first, scales, shifts.
@@ -64,18 +77,27 @@ class VAR(nn.Module):
         C = c.width
         self.scales = Scales.of(c.scales)
         self.class_embed = ClassEmbedding(c.classes, C)
-        self.pos_start = nn.Parameter(torch.empty(self.scales.lengths[0], C))
+        first = self.spans(self.scales)[0]
+        self.pos_start = nn.Parameter(torch.empty(first[1], C))
         self.pos_LC = nn.Parameter(torch.empty(self.scales.total, C))
         self.level_embed = nn.Embedding(self.scales.K, C)
         self.token_embed = nn.Linear(c.z, C)
         self.shared_ada_ln = nn.Linear(C, 3 * len(self.branches) * C) if c.shared_adaln else None
         self.blocks = nn.ModuleList(self.make_block(c.drop_path * i / max(1, c.depth - 1)) for i in range(c.depth))
-        self.head = Head(C, C, c.vocab)
+        self.head = Head(C, c.vocab, c.ada_ln)
         initialise(self)
 
     def make_block(self, drop_path: float) -> nn.Module:
         c = self.config
-        return Block(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.shared_adaln, drop_path)
+        return Block(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.ada_ln, drop_path)
+
+    def spans(self, scales: Scales) -> tuple[tuple[int, int], ...]:
+        """Where what is predicted in one step starts and ends among all L tokens."""
+        return scales.spans
+
+    def inputs(self, tokenizer: VQVAE, idx: list[torch.Tensor]) -> torch.Tensor:
+        """What `forward` takes beside the label, (B, L - l_0, Z), from token maps."""
+        return tokenizer.inputs(idx, self.scales)
 
     def make_mask(self, scales: Scales, device: torch.device) -> Any:
         """What a block needs in order to keep teacher forcing causal; passed to it as `mask`."""
@@ -98,7 +120,7 @@ class VAR(nn.Module):
         scales = scales or self.scales
         cond_BD = self.class_embed(label_B)
         x = self._start(cond_BD) if x_BlZ is None else self.token_embed(x_BlZ)
-        x, block_cond = x + self._positions(scales)[slice(*scales.spans[k])], self._block_cond(cond_BD)
+        x, block_cond = x + self._positions(scales)[slice(*self.spans(scales)[k])], self._block_cond(cond_BD)
         for block, block_cache in zip(self.blocks, cache, strict=True):
             x = block(x, block_cond, cache=block_cache)
         return self.head(x, cond_BD)
@@ -122,7 +144,7 @@ class VAR(nn.Module):
             chance_B = torch.rand(label_B.shape, device=label_B.device) if chance_B is None else chance_B
             label_B = torch.where(chance_B < self.config.class_dropout, self.class_embed.null, label_B)
         with torch.no_grad():
-            x_BLZ = tokenizer.inputs(idx, self.scales)
+            x_BLZ = self.inputs(tokenizer, idx)
         logits_BLV = self(x_BLZ, label_B)
         return F.cross_entropy(logits_BLV.flatten(0, 1), torch.cat(idx, 1).flatten())
 
@@ -164,11 +186,12 @@ def initialise(model: VAR) -> None:
         if linear.bias is not None:
             nn.init.zeros_(linear.bias)
     model.head.linear.weight.mul_(0.02)
-    model.head.ada_ln.linear.weight.mul_(0.5)
+    if c.adaln:
+        model.head.ada_ln.linear.weight.mul_(0.5)
     for block in model.blocks:
-        shared = isinstance(block.ada_ln, SharedAdaLN)
-        rows = block.ada_ln.offset_nC if shared else block.ada_ln.linear.weight.unflatten(0, (3 * n, -1))
-        rows[:n].mul_(c.gamma_init)
-        rows[n:].mul_(0.5)
+        if c.adaln:
+            rows = block.ada_ln.offset_nC if c.shared_adaln else block.ada_ln.linear.weight.unflatten(0, (3 * n, -1))
+            rows[:n].mul_(c.gamma_init)
+            rows[n:].mul_(0.5)
         for name in model.branches:
             block.get_submodule(name).weight.div_(math.sqrt(2 * c.depth))

@@ -1,7 +1,7 @@
 """The engine under every training: accelerate, set up for what these trainings need. One process or many, one command.
 
     varlite train ...                                         one process, on the GPU if there is one
-    torchrun --nproc-per-node 8 -m varlite train ...          eight, each with an eighth of every batch
+    torchrun --nproc-per-node 8 -m -- varlite train ...          eight, each with an eighth of every batch
 
 A step is its global batch: however many processes and micro-steps share it, they compute what one would.
 """

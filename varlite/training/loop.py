@@ -254,6 +254,8 @@ def run_loop(
             if stopping:
                 by = f"by signal {stop[0]}" if stop else "with another process"
                 raise SystemExit(f"stopped {by} after step {done}; the same command goes on from here")
+        if stop:  # while the last step was validated and saved
+            raise SystemExit(f"stopped by signal {stop[0]} after the last step; the same command finishes from here")
     except BaseException:
         run.release()  # in a notebook this process lives on
         raise
@@ -326,7 +328,7 @@ def parse(name: str, text: str, kind: Any) -> Any:
 def command(name: str, options: Options, **others: Any) -> str:
     """The command line that a training answers to, for its card; what was left at its default is left out."""
     changed = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
-    words = ["varlite", name]
+    words = ["varlite", *name.split()]
     for key, value in (others | changed).items():
         flag = f"--{key.replace('_', '-')}"
         if value is True:

@@ -6,7 +6,7 @@ All but the first two weights may be zero (VAR, section 3.2; VQGAN, arXiv 2012.0
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from varlite.data import Dataset, ahead, batch_indices, open_dataset, to_bytes, to_float
+from varlite.data import Dataset, ahead, batch_indices, open_dataset, sha256, to_bytes, to_float
 from varlite.presets import TOKENIZERS, TokenizerRecipe, choose
+from varlite.pretrained import load_tokenizer, weights_file
 from varlite.tokenizer import VQVAE, Pass, TokenizerConfig
 from varlite.training.codebook import (
     CodeUsage,
@@ -29,7 +30,7 @@ from varlite.training.codebook import (
     residual_codes,
 )
 from varlite.training.engine import Ema, Engine, Trained
-from varlite.training.loop import Run, Stateful, command, override, run_loop, step_seed, warmup_cosine
+from varlite.training.loop import Run, Stateful, command, differences, override, run_loop, step_seed, warmup_cosine
 from varlite.training.losses import PatchDiscriminator, adaptive_weight, hinge_loss, perceptual_loss
 from varlite.training.options import Options
 from varlite.writing import save_png, tile
@@ -234,15 +235,16 @@ def fit(
     return path
 
 
-def train_tokenizer(preset: str, data: str, out: Path, options: Options = Options()) -> Path:
+def train_tokenizer(preset: str, data: str, out: Path, options: Options = Options(), start: str | None = None) -> Path:
     """Train preset `preset` on `data` in the folder `out`; returns the path of the finished model.
 
+    start: a tokenizer to go on from, by preset, folder or file; None starts anew. Codes are placed as the recipe says.
     Raises ValueError or FileNotFoundError for arguments that do not exist or do not go together, before anything is
     computed.
     """
     row = choose(TOKENIZERS, preset, "tokenizer preset")
-    line = command("train-tokenizer", options, preset=preset, data=data, out=out)
-    return train_config(row.config, override(row.recipe, options), preset, data, out, options, line)
+    line = command("train-tokenizer", options, preset=preset, data=data, start=start, out=out)
+    return train_config(row.config, override(row.recipe, options), preset, data, out, options, line, start)
 
 
 def train_config(
@@ -253,9 +255,30 @@ def train_config(
     out: Path,
     options: Options,
     line: str = "train_config, from Python",
+    start: str | None = None,
 ) -> Path:
     """The same for a configuration and recipe that need not be a preset's; `line` is the command on its card."""
     torch.manual_seed(options.seed)
     model = VQVAE(config)
-    identity = {"stage": "tokenizer", "preset": name}
-    return fit(model, list(model.parameters()), recipe, data, out, options, identity, line)
+    identity: dict[str, Any] = {"stage": "tokenizer", "preset": name}
+    if start is not None:
+        begun = load_tokenizer(start)
+        go_on_from(model, begun, start)
+        identity["start"] = sha256(weights_file(start))
+    return fit(
+        model, list(model.parameters()), recipe, data, out, options, identity, line,
+        started_from=None if start is None else weights_file(start),
+    )  # fmt: skip
+
+
+def go_on_from(model: VQVAE, begun: VQVAE, start: str) -> None:
+    """Give `model` the weights of `begun`; the schedule of scales, and with it the phi's, may be another.
+
+    Raises ValueError that names what else differs.
+    """
+    free: dict[str, Any] = {"scales": [1], "phi_shared": 1}
+    changed = differences(asdict(replace(begun.config, **free)), asdict(replace(model.config, **free)))
+    if changed:
+        raise ValueError(f"start: {start} does not have the shape of the preset: {'; '.join(changed)}")
+    ours, theirs = model.state_dict(), begun.state_dict()
+    model.load_state_dict({name: theirs.get(name, tensor) for name, tensor in ours.items()})

@@ -57,7 +57,9 @@ def decay_groups(model: VAR, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay on matrices, the class table among them; none on positions, levels, biases and other vectors."""
     without = ("pos_start", "pos_LC", "level_embed.weight")
     named = list(model.named_parameters())
-    decays = {name for name, p in named if p.ndim >= 2 and name not in without and not name.endswith("offset_nC")}
+    decays = {
+        name for name, p in named if p.ndim >= 2 and name not in without and not name.endswith(("offset_nC", "norm_nC"))
+    }
     return [
         {"params": [p for name, p in named if name in decays], "weight_decay": weight_decay},
         {"params": [p for name, p in named if name not in decays], "weight_decay": 0.0},
@@ -71,7 +73,7 @@ def validate_transformer(model: VAR, tokenizer: VQVAE, cache: TokenCache, n: int
     start, sums, count = model.scales.spans[-1][0], torch.zeros(4), min(n, len(cache))
     for rows in torch.arange(count).split(250):
         idx_BL, label_B = (x.to(model.pos_LC.device) for x in cache.batch(rows))
-        logits_BLV = model(tokenizer.inputs(model.scales.split(idx_BL)), label_B)
+        logits_BLV = model(model.inputs(tokenizer, model.scales.split(idx_BL)), label_B)
         loss_BL = F.cross_entropy(logits_BLV.transpose(1, 2), idx_BL, reduction="none")
         error_BL = (logits_BLV.argmax(-1) != idx_BL).float()
         sums += torch.stack(
@@ -115,6 +117,7 @@ def train(
     start: str | None = None,
     weights: Path | None = None,
     options: Options = Options(),
+    validate_every: int = 1000,
 ) -> Path:
     """Train preset `preset` on `data` in the folder `out`; returns the path of the finished model.
 
@@ -132,7 +135,7 @@ def train(
     if start and begun is not None:
         same_shape(preset, config, start, begun.config)
     kind, cls = next((kind, cls) for kind, (cls, config_cls) in KINDS.items() if type(config) is config_cls)
-    engine = Engine(options, blocks=("Block",))
+    engine = Engine(options, blocks=("Block", "MVARBlock"))
     vq = vq.to(engine.device).requires_grad_(False)
     caches = {
         split: cache_tokens(vq, data, split, flip=options.flip and split == "train") for split in ("train", "test")
@@ -194,7 +197,8 @@ def train(
     per_step = {"images": batch, "tokens": batch * vq.scales.total}
     parts: dict[str, Stateful] = {"model": Trained(door, optimizer, engine), "ema": ema}
     seconds = run_loop(
-        run, engine, parts, train_step, validate, recipe.steps, per_step, seed, said, options.tensorboard
+        run, engine, parts, train_step, validate, recipe.steps, per_step, seed, said, options.tensorboard,
+        validate_every=validate_every,
     )  # fmt: skip
     if engine.main:
         # The folder is complete in itself: a model without its tokenizer is of no use.
