@@ -133,7 +133,12 @@ class NotebookPage:
         return self.page.evaluate(
             """async selector => {
             const img = document.querySelector(selector);
-            await img.decode();
+            for (let tries = 1; ; tries++)  // a picture that is just being replaced cannot be decoded
+                try { await img.decode(); break; }
+                catch (error) {
+                    if (tries === 20) throw error;
+                    await new Promise(done => setTimeout(done, 100));
+                }
             const canvas = document.createElement('canvas');
             [canvas.width, canvas.height] = [img.naturalWidth, img.naturalHeight];
             canvas.getContext('2d').drawImage(img, 0, 0);

@@ -59,6 +59,7 @@ class MVAR(VAR):
     """VAR with another block. Nothing of size L x L is ever made: `mask` is the lengths of the scales."""
 
     branches = ("attn.proj", "mamba.out_proj", "ffn.fc2")
+    block = "MVARBlock"
 
     def make_block(self, drop_path: float) -> nn.Module:
         c = self.config

@@ -70,6 +70,7 @@ class VAR(nn.Module):
 
     # The last layer of each residual branch of a block. A branch has three AdaLN vectors: gates first, scales, shifts.
     branches: ClassVar[tuple[str, ...]] = ("attn.proj", "ffn.fc2")
+    block: ClassVar[str] = "Block"  # the class of its blocks, by which FSDP cuts the model
 
     def __init__(self, config: VARConfig):
         super().__init__()

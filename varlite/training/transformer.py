@@ -135,7 +135,7 @@ def train(
     if start and begun is not None:
         same_shape(preset, config, start, begun.config)
     kind, cls = next((kind, cls) for kind, (cls, config_cls) in KINDS.items() if type(config) is config_cls)
-    engine = Engine(options, blocks=("Block", "MVARBlock"))
+    engine = Engine(options, blocks=(cls.block,))
     vq = vq.to(engine.device).requires_grad_(False)
     caches = {
         split: cache_tokens(vq, data, split, flip=options.flip and split == "train") for split in ("train", "test")
