@@ -4,7 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from varlite.evaluation import scaling
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -40,6 +43,29 @@ def test_the_results_are_those_of_the_cards():
         assert f"{accuracy:.1%} accuracy, FD {fd:.2f}, ratio {ratio:.2f}" in row(name)
         assert f"{card['training']['minutes']:.0f}" in row(name)
     assert f"{CARDS['fashion-classifier']['scores']['accuracy']:.1%}" in README
+
+
+def test_what_it_says_of_the_ladder_and_of_the_seeds_was_measured():
+    text, results = " ".join(README.split()), ROOT / "data/results"
+    runs = json.loads((results / "sweep.json").read_text())["runs"]
+    N, loss = np.array(
+        [(scaling.size(scaling.config_of(run)), run["curve"][-1]["val_loss"]) for run in scaling.ladder(runs).values()]
+    ).T
+    exponent, r, miss = (
+        scaling.fit(N, loss).exponent,
+        scaling.correlation(N, loss),
+        scaling.extrapolate(N, loss)["miss"],
+    )
+    assert f"from {loss[0]:.2f} to {loss[-1]:.2f} and follows N^{exponent:.3f}, correlation {r:.3f}" in text
+    assert f"predicted from the others to {abs(miss):.1%}" in text
+    mvar, var = (runs[f"fashion-{kind}-d4"]["curve"][-1]["val_loss"] for kind in ("mvar", "var"))
+    assert f"M-VAR ends at {mvar:.2f} and VAR at {var:.2f}" in text
+    for name, what in (
+        ("fashion-var-d4", "FD {:.2f} to {:.2f}, {:.1%}"),
+        ("fashion-var-d6", "{:.2f} to {:.2f}, {:.1%}"),
+    ):
+        band = json.loads((results / f"{name}.json").read_text())["band"]
+        assert what.format(*band["fd"], band["accuracy"][0])[:-1] in text, name
 
 
 def test_the_file_tree_names_what_is_there():

@@ -237,7 +237,7 @@ def sweep(
     out: Path = Path("data/results/sweep.json"),
     options: Training = Options(),
 ) -> None:
-    """Train the ladder of small models, and the arms of the ablation, one after another: some two hours on two cores.
+    """Train the ladder of small models, and the arms of the ablation, one after another: some hours on two cores.
 
     Interrupted, the same command goes on. All models see the same token maps in the same order.
 
