@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from tiny import lively_var
 
-from varlite import cli
+import varlite as varlite_package
+from varlite import cli, writing
 from varlite.names import to_published
+from varlite.precision import Int8Attention
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.training.options import Options
 
@@ -32,6 +34,15 @@ def pixels(path):
 # Sampling
 
 
+def test_int8_is_what_samples_are_made_with_and_is_on_record(varlite, model, tmp_path, monkeypatch):
+    made = []
+    generate_many = writing.generate_many
+    monkeypatch.setattr(writing, "generate_many", lambda m, *rest, **o: made.append(m) or generate_many(m, *rest, **o))
+    status, _, _ = varlite("sample", "--model", model, "--precision", "int8", "--num-per-class", 1, "--out", tmp_path)
+    assert status == 0 and json.loads((tmp_path / "samples.json").read_text())["precision"] == "int8"
+    assert isinstance(made[0].blocks[0].attn, Int8Attention)
+
+
 def test_sampling_writes_an_image_for_each_class_and_index_and_a_record(varlite, model, tmp_path):
     out, grid = tmp_path / "a b", tmp_path / "pictures" / "grid.PNG"
     arguments = ["--model", model, "--num-per-class", 3, "--seed", 5, "--out", out, "--grid", grid, "--top-k", 20]
@@ -45,6 +56,7 @@ def test_sampling_writes_an_image_for_each_class_and_index_and_a_record(varlite,
     assert record["settings"] == {"cfg": 1.5, "top_k": 20, "top_p": 0.96, "smooth": False}
     assert (record["seed"], record["num_per_class"], record["classes"]) == (5, 3, [0, 1])
     assert record["command"].startswith(f"varlite sample --model {model}") and f"'{out}'" in record["command"]
+    assert record["precision"] == "float32"
     assert len(record["weights_sha256"]) == 64 and record["versions"]["torch"] == torch.__version__
 
 
@@ -218,6 +230,15 @@ def test_info_of_one_model_is_its_configuration_and_card(varlite, model):
     assert len(health["perplexity_per_scale"]) == len(health["dead_codes_per_scale"]) == 4
 
 
+def test_the_command_line_answers_before_torch_is_imported():
+    code = "import sys, varlite, varlite.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    for name in varlite_package.__all__:
+        assert getattr(varlite_package, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'sampel'"):
+        varlite_package.sampel  # noqa: B018
+
+
 def test_info_measures_what_a_model_costs(varlite, presets, monkeypatch):
     monkeypatch.setitem(MODELS, "tiny-hub", replace(MODELS["tiny-var"], hub=("a", "b")))
     _, out, _ = varlite("info", "tiny-hub", "--measure")
@@ -248,7 +269,7 @@ def test_tokenizing_and_training_go_by_the_command_line(varlite, trained, preset
 
 
 def test_importing_varlite_pulls_in_no_plotting_or_notebook_library():
-    code = "import sys, varlite; print(*sys.modules)"
+    code = "import sys, varlite; varlite.generate; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "varlite.sampling" in modules
     heavy = {"matplotlib", "seaborn", "pandas", "IPython", "ipywidgets", "jupyterlab", "torchvision", "torch_fidelity"}

@@ -82,6 +82,14 @@ def test_top_k_keeps_all_that_tie_with_the_last_one_kept():
     assert keep_top(logits, 6).equal(logits) and keep_top(logits, 0).equal(logits)
 
 
+@pytest.mark.parametrize("top_k", [0, 3, 6])
+@pytest.mark.parametrize("top_p", [0.3, 0.6, 0.9])
+def test_among_equally_likely_codes_the_first_are_dropped(top_k, top_p):
+    logits = torch.randint(3, (1, 200, 12), generator=seeded()).double()
+    expected = [plain_keep_top(row.tolist(), top_k, top_p) for row in logits[0]]
+    assert keep_top(logits, top_k, top_p)[0].tolist() == expected
+
+
 def test_top_p_never_drops_the_likeliest_and_one_keeps_all_but_the_impossible():
     logits = torch.randn(1, 20, 17, generator=seeded())
     for top_p in (1e-6, 0.2, 0.9):

@@ -134,9 +134,9 @@ def test_the_cost_of_sampling_is_what_a_counter_counts(config):
     model = build(config).requires_grad_(False)
 
     def steps():
-        cache, label_B = model.make_cache(), torch.tensor([1, model.class_embed.null])
+        cache, given = model.make_cache(), model.condition(torch.tensor([1, model.class_embed.null]))
         for k, (start, end) in enumerate(model.spans(model.scales)):
-            model.step(torch.randn(2, end - start, config.z) if k else None, label_B, k, cache)
+            model.step(torch.randn(2, end - start, config.z) if k else None, given, k, cache)
 
     with torch.no_grad():
         assert counted(steps) == flops(config, "sampling")

@@ -4,15 +4,38 @@
 >>> images = varlite.generate(model, tokenizer, labels=[0, 8, 9])  # (3, 1, 28, 28) in [0, 1]
 """
 
-from varlite.editing import box_mask, edit
-from varlite.models import VAR, VARConfig
-from varlite.pretrained import load, load_tokenizer
-from varlite.sampling import Step, generate, generate_many
-from varlite.scales import Scales
-from varlite.tokenizer import VQVAE, TokenizerConfig
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from varlite.editing import box_mask, edit
+    from varlite.memory import keep_freed_memory
+    from varlite.models import VAR, VARConfig
+    from varlite.pretrained import load, load_tokenizer
+    from varlite.sampling import Step, generate, generate_many
+    from varlite.scales import Scales
+    from varlite.tokenizer import VQVAE, TokenizerConfig
 
 __version__ = "0.1.0"
 __all__ = [
     "VAR", "VQVAE", "Scales", "Step", "TokenizerConfig", "VARConfig", "box_mask", "edit", "generate", "generate_many",
-    "load", "load_tokenizer",
+    "keep_freed_memory", "load", "load_tokenizer",
 ]  # fmt: skip
+
+HOMES = {
+    "editing": ("box_mask", "edit"),
+    "memory": ("keep_freed_memory",),
+    "models": ("VAR", "VARConfig"),
+    "pretrained": ("load", "load_tokenizer"),
+    "sampling": ("Step", "generate", "generate_many"),
+    "scales": ("Scales",),
+    "tokenizer": ("VQVAE", "TokenizerConfig"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported once they are asked for: `varlite --help` does not wait for torch.
+    for module, names in HOMES.items():
+        if name in names:
+            return getattr(import_module(f"varlite.{module}"), name)
+    raise AttributeError(f"module 'varlite' has no attribute {name!r}")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -32,6 +32,9 @@ SCHEDULES: dict[int, list] = {
 # d12; at 512 a third of its layers do, since time is linear in their number.
 WIDTH, DEPTHS = 768, {256: 12, 512: 4}
 CFG = 1.5
+
+
+Model = TypeVar("Model", bound=VAR)
 
 
 class RescanningMamba(Mamba2):
@@ -62,10 +65,10 @@ def rescanning(model: MVAR) -> RescanningMVAR:
 
 
 @torch.no_grad()
-def open_gates(model: MVAR) -> MVAR:
+def open_gates(model: Model) -> Model:
     """Gates of one and logits of ordinary size, so that every layer of a new model has a say in its tokens."""
     for block in model.blocks:
-        block.ada_ln.linear.bias[: 3 * model.config.width] = 1
+        block.ada_ln.linear.bias[: len(model.branches) * model.config.width] = 1
     model.head.linear.weight.mul_(50)
     return model
 
@@ -77,9 +80,10 @@ def sample_scales(model: VAR, tokenizer: VQVAE, generator: torch.Generator) -> I
     With guidance and without filters: sorting codes for top-p would take as long in both ways.
     """
     label_2B, K = torch.tensor([0, model.class_embed.null]), model.scales.K
-    cache, f_hat, x_2BlZ = model.make_cache(), tokenizer.empty(1), None
+    given, cache = model.condition(label_2B), model.make_cache()
+    f_hat, x_2BlZ = tokenizer.empty(1), None
     for k in range(K):
-        cond_BlV, null_BlV = model.step(x_2BlZ, label_2B, k, cache).chunk(2)
+        cond_BlV, null_BlV = model.step(x_2BlZ, given, k, cache).chunk(2)
         idx_Bl = draw(guide(cond_BlV, null_BlV, CFG * k / (K - 1)), generator)
         if k < K - 1:
             f_hat = tokenizer.accumulate(f_hat, tokenizer.embed(idx_Bl), k)

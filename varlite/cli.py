@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from varlite.memory import keep_freed_memory
 from varlite.training.options import Options
 
 Positional = tyro.conf.Positional
@@ -34,7 +35,7 @@ def sample(
     batch: int = 64,
     weights: Path | None = None,
     device: str = "auto",
-    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    precision: Literal["float32", "bfloat16", "float16", "int8"] = "float32",
     compile: bool = False,
 ) -> None:
     """Sample images of the classes asked for, one PNG each.
@@ -56,17 +57,18 @@ def sample(
         batch: images made at a time.
         weights: for the published models, a folder or file with the weights.
         device: cpu, cuda, mps, or auto for the best there is.
-        precision: of the matrix products (autocast); the half ones are for GPUs and slow on most CPUs.
+        precision: of the matrix products; the half ones are for GPUs, int8 is for CPUs: quicker, and other images.
         compile: compile the blocks, one graph for each scale: for many batches on a GPU.
     """
-    import torch
-
+    from varlite.precision import autocast
     from varlite.writing import write_samples
 
     settings = {"cfg": cfg, "top_k": top_k, "top_p": top_p, "smooth": smooth}
-    place, dtype = pick_device(device), getattr(torch, precision)
-    with torch.autocast(place.type, dtype, enabled=dtype != torch.float32):
-        write_samples(model, classes, num_per_class, seed, out, settings, grid, batch, weights, place, compile)
+    place = pick_device(device)
+    with autocast(place, precision):
+        write_samples(
+            model, classes, num_per_class, seed, out, settings, grid, batch, weights, place, precision, compile
+        )
 
 
 def edit(
@@ -90,7 +92,7 @@ def edit(
     batch: int = 16,
     weights: Path | None = None,
     device: str = "auto",
-    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    precision: Literal["float32", "bfloat16", "float16", "int8"] = "float32",
 ) -> None:
     """Repaint a part of an image: fill a hole, continue beyond a border, or put something of a class there.
 
@@ -120,18 +122,18 @@ def edit(
         batch: edits made at a time.
         weights: for the published models, a folder or file with the weights.
         device: cpu, cuda, mps, or auto for the best there is.
-        precision: of the matrix products (autocast); the half ones are for GPUs and slow on most CPUs.
+        precision: of the matrix products; the half ones are for GPUs, int8 is for CPUs: quicker, and other images.
     """
-    import torch
-
     from varlite.edit_files import write_edits
+    from varlite.precision import autocast
 
     options = {"hide": hide, "thin": thin, "paste": paste}
     settings = {"cfg": cfg, "top_k": top_k, "top_p": top_p, "smooth": smooth}
-    place, dtype = pick_device(device), getattr(torch, precision)
-    with torch.autocast(place.type, dtype, enabled=dtype != torch.float32):
+    place = pick_device(device)
+    with autocast(place, precision):
         write_edits(
-            image, mask, box, task, label, model, num, seed, out, options, settings, grid, batch, weights, place
+            image, mask, box, task, label, model, num, seed, out, options, settings, grid, batch, weights, place,
+            precision,
         )  # fmt: skip
 
 
@@ -252,6 +254,43 @@ def sweep(
         print(f"{run:28s} test loss {found['curve'][-1]['val_loss']:.4f}, {found['minutes']} minutes")
 
 
+def bench(
+    model: str = "fashion-var-d4",
+    batch_size: int = 1,
+    what: Literal["sample", "train"] = "sample",
+    device: str = "auto",
+    rounds: int = 5,
+    precision: Literal["float32", "bfloat16", "float16", "int8"] = "float32",
+    compile: bool = False,
+    weights: Path | None = None,
+    json: Path | None = None,
+) -> None:
+    """Measure sampling, or a training step, part by part, beside a plain way of doing the same, in turns.
+
+    Milliseconds of each part and scale, images and tokens a second, GFLOP by formula, the share of the rate that this
+    machine reaches in one large matrix product, and peak memory. Sampling compares with a dense mask, a concatenated
+    cache, AdaLN at every scale, a full sort and a contiguous decoder; training with a step that encodes its images.
+
+    Args:
+        model: any preset (random weights where it has none here), or a folder written by `varlite train`.
+        batch_size: images at a time.
+        what: sample, or one step of train.
+        device: cpu, cuda, mps, or auto for the best there is.
+        rounds: how often each way takes its turn; medians are printed.
+        precision: another precision to measure as well.
+        compile: measure compiled blocks as well.
+        weights: for the published models, a folder or file with the weights.
+        json: also write all of it to this file.
+    """
+    from varlite import bench as benches
+    from varlite.files import write_json
+
+    record = benches.bench(model, batch_size, what, pick_device(device), rounds, precision, compile, weights)
+    if json is not None:
+        write_json(json, record)
+    print(benches.report(record))
+
+
 def bench_mvar(out: Path = Path("data/results/mvar-carried.json"), rounds: int = 5) -> None:
     """Time M-VAR with its state carried against re-scanning all earlier tokens, at 256 and 512, on random weights.
 
@@ -336,7 +375,7 @@ def evaluate(
     weights: Path | None = None,
     batch: int = 64,
     device: str = "auto",
-    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    precision: Literal["float32", "bfloat16", "float16", "int8"] = "float32",
     card: bool = False,
     data: str = "fashion",
 ) -> None:
@@ -367,7 +406,7 @@ def evaluate(
         weights: for the published models, a folder or file with the weights.
         batch: images made and scored at a time.
         device: cpu, cuda, mps, or auto for the best there is.
-        precision: of the matrix products of the model (autocast).
+        precision: of the matrix products of the model; the half ones are for GPUs, int8 is for CPUs.
         card: write the scores into the card.json beside the model.
         data: of a tokenizer, and for loss and token error of a transformer: the data it was trained on if that is not
             fashion: cifar10, or a folder of images.
@@ -382,7 +421,7 @@ def evaluate(
 
 
 def reproduce(
-    what: Annotated[Literal["fashion", "guidance", "ablation"], Positional] = "fashion",
+    what: Annotated[Literal["fashion", "guidance", "ablation", "speed"], Positional] = "fashion",
     num: int | None = None,
     seeds: tuple[int, ...] = (0, 1, 2),
     models: tuple[str, ...] = (),
@@ -396,7 +435,8 @@ def reproduce(
 
     Args:
         what: fashion, the scores of every small model over seeds; guidance, those of fashion-var-d4 over guidance and
-            over top-k; or ablation, those of the models of `varlite sweep fashion`, one thing added at a time.
+            over top-k; ablation, those of the models of `varlite sweep fashion`, one thing added at a time; or speed,
+            what sampling and training cost on this machine, which nothing else should use for half an hour.
         num: class-balanced samples for each; default 10000, for guidance 2000.
         seeds: random seeds, for fashion; the band is what they span.
         models: some of the models, for fashion; default all that ship.
@@ -415,6 +455,11 @@ def reproduce(
 
         for row in reproduce_ablation(out, runs, num or 10_000, device=place)["rows"]:
             print(f"{row['step']:28s} fd {row['mean']['fd']:.3f} accuracy {row['mean']['accuracy']:.1%}")
+    elif what == "speed":
+        from varlite.evaluation.costs import reproduce_speed
+
+        for title, found in reproduce_speed(out, num or 10_000, device=place)["bench"].items():
+            print(f"{title}: " + ", ".join(f"{way} {s['median']} times" for way, s in found["speedup"].items()))
     else:
         again.report(again.reproduce_fashion(out, num or 10_000, seeds, models, place), out)
 
@@ -482,6 +527,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train-classifier": train_classifier,
     "ablate-codebook": ablate_codebook,
     "sweep": sweep,
+    "bench": bench,
     "bench-mvar": bench_mvar,
     "fetch": fetch,
     "tokenize": tokenize,
@@ -494,6 +540,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main() -> None:
     """Entry point. An expected error is one line on stderr and status 1; VARLITE_DEBUG=1 shows where it came from."""
+    keep_freed_memory()
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="varlite", description="Visual autoregressive image generation, small enough to read."

@@ -13,6 +13,7 @@ from varlite.data import sha256, to_bytes, to_float
 from varlite.editing import box_mask, check_mask, edit
 from varlite.files import write_json
 from varlite.pixels import read_image
+from varlite.precision import Precision, at_precision
 from varlite.pretrained import load
 from varlite.sampling import check_settings, image_generator
 from varlite.scales import Scales
@@ -76,9 +77,9 @@ def veil(img_3HW: torch.Tensor, keep_hw: torch.Tensor) -> torch.Tensor:
 def write_edits(
     image: Path, mask: Path | None, box: Box | None, task: str, label: int | None, name: str, num: int, seed: int,
     out: Path, options: dict[str, Any], settings: dict[str, Any], grid: Path | None, batch: int,
-    weights: Path | None, device: torch.device,
+    weights: Path | None, device: torch.device, precision: Precision,
 ) -> None:  # fmt: skip
-    """What `varlite edit` does. Everything that can be wrong with the arguments is found before the first image."""
+    """What `varlite edit` does, within `autocast`. Wrong arguments are found before the first image."""
     for argument, value in (("num", num), ("batch", batch)):
         if value < 1:
             raise ValueError(f"{argument} must be at least 1, got {value}")
@@ -107,6 +108,7 @@ def write_edits(
     check_settings(settings["cfg"], settings["top_k"], settings["top_p"], model.config.vocab)
     make_folders(out, grid)
 
+    model = at_precision(model, precision)
     fitted = ImageOps.fit(picture, size[::-1], Image.Resampling.LANCZOS)
     img_3HW = torch.from_numpy(np.array(fitted)).reshape(*size, -1).permute(2, 0, 1)
     img_B3HW = to_float(img_3HW)[None].to(device)
@@ -137,6 +139,7 @@ def write_edits(
         "options": options,
         "settings": settings,
         "batch": batch,
+        "precision": precision,
     }
     write_json(out / "edits.json", provenance(name, weights, device) | record)
     if grid is not None:

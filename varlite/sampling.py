@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -44,15 +45,27 @@ def keep_top(logits_BlV: torch.Tensor, top_k: int = 0, top_p: float = 0.0) -> to
     top-k keeps what is not less than the k-th largest. top-p drops the least likely codes as long as their summed
     probability stays within 1 - p, and never the likeliest.
     """
+    if not top_k and not top_p:
+        return logits_BlV
+    ascending_BlV, last = ascending(logits_BlV), logits_BlV.shape[-1] - 1
     if top_k:
-        kth_Bl1 = logits_BlV.topk(top_k, dim=-1).values[..., -1:]
+        kth_Bl1 = ascending_BlV[..., -top_k, None]
         logits_BlV = logits_BlV.masked_fill(logits_BlV < kth_Bl1, -torch.inf)
+        ascending_BlV = ascending_BlV.masked_fill(ascending_BlV < kth_Bl1, -torch.inf)
     if top_p:
-        ascending_BlV, order_BlV = logits_BlV.sort(dim=-1)
-        drop_BlV = ascending_BlV.softmax(-1).cumsum(-1) <= 1 - top_p
-        drop_BlV[..., -1] = False
-        logits_BlV = logits_BlV.masked_fill(drop_BlV.scatter(-1, order_BlV, drop_BlV), -torch.inf)
+        dropped_Bl1 = (ascending_BlV.softmax(-1).cumsum(-1) <= 1 - top_p).sum(-1, keepdim=True).clamp_max(last)
+        least_Bl1 = ascending_BlV.gather(-1, dropped_Bl1)
+        below_BlV, equal_BlV = logits_BlV < least_Bl1, logits_BlV == least_Bl1
+        # Of codes as likely as the least that stays, the first ones make up the number.
+        surplus_Bl1 = dropped_Bl1 - below_BlV.sum(-1, keepdim=True)
+        drop_BlV = below_BlV | (equal_BlV & (equal_BlV.cumsum(-1) <= surplus_Bl1))
+        logits_BlV = logits_BlV.masked_fill(drop_BlV, -torch.inf)
     return logits_BlV
+
+
+def ascending(x: torch.Tensor) -> torch.Tensor:
+    """Sorted along the last axis. On a CPU by NumPy, ten times as fast as torch, which sorts indices along."""
+    return torch.from_numpy(np.sort(x.detach().numpy())) if x.device.type == "cpu" else x.sort(dim=-1).values
 
 
 def draw(logits_BlV: torch.Tensor, generator: Generators = None) -> torch.Tensor:
@@ -117,11 +130,12 @@ def generate(
         return token_by_token(model, tokenizer, label_B, cfg, top_k, top_p, generator, on_scale)
     # Conditional and null branch side by side in one batch; the null branch is the second half.
     label_2B = torch.cat((label_B, torch.full_like(label_B, model.class_embed.null)))
-    cache, f_hat, x_BlZ = model.make_cache(scales), tokenizer.empty(len(label_B), scales), None
+    given, cache = model.condition(label_2B), model.make_cache(scales)
+    f_hat, x_BlZ = tokenizer.empty(len(label_B), scales), None
     for k in range(scales.K):
         progress = k / (scales.K - 1)
         x_2BlZ = None if x_BlZ is None else x_BlZ.repeat(2, 1, 1)
-        cond_BlV, null_BlV = model.step(x_2BlZ, label_2B, k, cache, scales).chunk(2)
+        cond_BlV, null_BlV = model.step(x_2BlZ, given, k, cache, scales).chunk(2)
         logits_BlV = guide(cond_BlV, null_BlV, cfg * progress)
         logits_BlV = keep_top(logits_BlV, top_k, top_p)
         idx_Bl = draw(logits_BlV, generator)
@@ -155,12 +169,13 @@ def token_by_token(
     (B, l, Z) that are zero where none is drawn; it may look, and changes nothing.
     """
     label_2B = torch.cat((label_B, torch.full_like(label_B, model.class_embed.null)))
-    cache, f_hat, l = model.make_cache(), tokenizer.empty(len(label_B)), model.scales.total
+    given, cache = model.condition(label_2B), model.make_cache()
+    f_hat, l = tokenizer.empty(len(label_B)), model.scales.total
     x_B1Z: torch.Tensor | None = None
     h_BlZ, codes = f_hat.new_zeros(len(label_B), l, tokenizer.config.z), []
     for i in range(l):
         both = None if x_B1Z is None else x_B1Z.repeat(2, 1, 1)
-        cond_B1V, null_B1V = model.step(both, label_2B, i, cache).chunk(2)
+        cond_B1V, null_B1V = model.step(both, given, i, cache).chunk(2)
         logits_B1V = keep_top(guide(cond_B1V, null_B1V, cfg), top_k, top_p)
         codes.append(draw(logits_B1V, generator))
         x_B1Z = tokenizer.embed(codes[-1])

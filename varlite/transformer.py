@@ -44,11 +44,17 @@ class Attention(nn.Module):
         self.log_scale = nn.Parameter(torch.full((heads,), math.log(4.0))) if normalise else None
         self.proj = nn.Linear(C, C)
 
+    def joint(self, x_BlC: torch.Tensor) -> torch.Tensor:
+        """Queries, keys and values of all heads from one product, (B, l, 3 C)."""
+        return F.linear(x_BlC, self.qkv.weight, self.joint_bias())
+
+    def joint_bias(self) -> torch.Tensor:
+        return torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+
     def project(self, x_BlC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
         """Queries, keys and values (B, N, l, E), and the factor of q k before softmax."""
         B, l, _ = x_BlC.shape
-        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
-        q, k, v = F.linear(x_BlC, self.qkv.weight, bias).view(B, l, 3, self.heads, self.E).permute(2, 0, 3, 1, 4)
+        q, k, v = self.joint(x_BlC).view(B, l, 3, self.heads, self.E).permute(2, 0, 3, 1, 4)
         scale = 0.25 / math.sqrt(self.E)
         if self.log_scale is not None:
             temperature_N11 = self.log_scale.clamp_max(math.log(100)).exp().view(-1, 1, 1)
@@ -126,6 +132,11 @@ def make_ada_ln(C: int, branches: int, kind: AdaLNKind) -> nn.Module:
     return SharedAdaLN(C, 3 * branches) if kind == "shared" else AdaLN(C, C, 3 * branches)
 
 
+def vectors(ada_ln: nn.Module, cond: torch.Tensor | list) -> list:
+    """What `ada_ln` makes of a condition; a list is what it made before: sampling does so once, not at every scale."""
+    return ada_ln(cond) if isinstance(cond, torch.Tensor) else cond
+
+
 def modulate(x_BlC: torch.Tensor, scale_B1C: torch.Tensor, shift_B1C: torch.Tensor) -> torch.Tensor:
     """LayerNorm without parameters of its own, then the condition's scale and shift."""
     return torch.addcmul(shift_B1C, F.layer_norm(x_BlC, x_BlC.shape[-1:], eps=1e-6), 1 + scale_B1C)
@@ -149,10 +160,13 @@ class Block(nn.Module):
         self.drop_path = drop_path
 
     def forward(
-        self, x: torch.Tensor, cond: torch.Tensor, mask: torch.Tensor | None = None, cache: KVCache | None = None
+        self, x: torch.Tensor, cond: torch.Tensor | list, mask: torch.Tensor | None = None, cache: KVCache | None = None
     ) -> torch.Tensor:
-        """x_BlC -> x_BlC. Incremental exactly when a cache is given: x then holds the newest scale's tokens only."""
-        gamma1, gamma2, scale1, scale2, shift1, shift2 = self.ada_ln(cond)
+        """x_BlC -> x_BlC. Incremental exactly when a cache is given: x then holds the newest scale's tokens only.
+
+        `cond` is the condition or, made of it before, `vectors`.
+        """
+        gamma1, gamma2, scale1, scale2, shift1, shift2 = vectors(self.ada_ln, cond)
         p, training = self.drop_path, self.training
         x = x + drop_path(gamma1 * self.attn(modulate(x, scale1, shift1), mask, cache), p, training)
         x = x + drop_path(gamma2 * self.ffn(modulate(x, scale2, shift2)), p, training)
@@ -171,8 +185,8 @@ class Head(nn.Module):
         self.ada_ln = PlainNorm(C, 1, gates=False) if ada_ln == "none" else AdaLN(C, C, 2)
         self.linear = nn.Linear(C, V)
 
-    def forward(self, x_BlC: torch.Tensor, cond_BD: torch.Tensor) -> torch.Tensor:
-        scale, shift = self.ada_ln(cond_BD)
+    def forward(self, x_BlC: torch.Tensor, cond: torch.Tensor | list) -> torch.Tensor:
+        scale, shift = vectors(self.ada_ln, cond)
         return self.linear(modulate(x_BlC, scale, shift)).float()
 
 

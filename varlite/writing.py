@@ -13,6 +13,7 @@ from PIL import Image
 import varlite
 from varlite.data import sha256, to_bytes
 from varlite.files import atomic, write_json
+from varlite.precision import Precision, at_precision
 from varlite.pretrained import load, weights_file
 from varlite.sampling import check_settings, compile_blocks, generate_many
 
@@ -74,9 +75,9 @@ def make_folders(out: Path, grid: Path | None) -> None:
 
 def write_samples(
     name: str, classes: str, num_per_class: int, seed: int, out: Path, settings: dict[str, Any], grid: Path | None,
-    batch: int, weights: Path | None, device: torch.device, compiled: bool,
+    batch: int, weights: Path | None, device: torch.device, precision: Precision, compiled: bool,
 ) -> None:  # fmt: skip
-    """What `varlite sample` does. Everything that can be wrong with the arguments is found before the first image."""
+    """What `varlite sample` does, within `autocast`. Wrong arguments are found before the first image."""
     for argument, value in (("num_per_class", num_per_class), ("batch", batch)):
         if value < 1:
             raise ValueError(f"{argument} must be at least 1, got {value}")
@@ -87,6 +88,7 @@ def write_samples(
     check_settings(settings["cfg"], settings["top_k"], settings["top_p"], model.config.vocab)
     make_folders(out, grid)
 
+    model = at_precision(model, precision)
     if compiled:
         compile_blocks(model)
     labels = [c for c in chosen for _ in range(num_per_class)]
@@ -104,6 +106,7 @@ def write_samples(
         "seed": seed,
         "settings": settings,
         "batch": batch,
+        "precision": precision,
     }
     write_json(out / "samples.json", provenance(name, weights, device) | record)
     if grid is not None:

@@ -26,6 +26,7 @@ from varlite.evaluation.samples import PNGs, Samples, Shuffled
 from varlite.evaluation.scores import LEAST, METRICS, NEIGHBOURS, OF_LABELS, OF_STATISTICS, Reference, rounded, score
 from varlite.files import read_model, write_json
 from varlite.memory import peak_memory
+from varlite.precision import Precision
 from varlite.presets import MODELS
 from varlite.pretrained import load, load_tokenizer, weights_file
 from varlite.training.loop import machine
@@ -55,7 +56,7 @@ class Request:
     inception: Path | None = None
     weights: Path | None = None
     batch: int = 64
-    precision: str = "float32"
+    precision: Precision = "float32"
 
     @property
     def settings(self) -> dict[str, Any]:

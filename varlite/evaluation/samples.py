@@ -10,6 +10,7 @@ from varlite.data import sha256, to_bytes
 from varlite.evaluation.fashion import class_balanced
 from varlite.evaluation.images import write_npz
 from varlite.evaluation.rows import Work
+from varlite.precision import Precision, at_precision, autocast
 from varlite.pretrained import load, weights_file
 from varlite.sampling import check_settings, generate, image_generator
 from varlite.training.tokens import fingerprint
@@ -21,11 +22,12 @@ class Samples:
 
     def __init__(
         self, name: str, weights: Path | None, num: int, seed: int, settings: dict[str, Any],
-        precision: str, device: torch.device,
+        precision: Precision, device: torch.device,
     ):  # fmt: skip
-        self.model, self.tokenizer = load(name, weights, device=device)
+        model, self.tokenizer = load(name, weights, device=device)
+        self.model = at_precision(model, precision)
         check_settings(settings["cfg"], settings["top_k"], settings["top_p"], self.model.config.vocab)
-        self.seed, self.settings, self.dtype, self.device = seed, settings, getattr(torch, precision), device
+        self.seed, self.settings, self.precision, self.device = seed, settings, precision, device
         self.classes = self.model.config.classes
         self.labels = class_balanced(num, self.classes)
         self.size, self.channels = self.tokenizer.image_size(), self.tokenizer.config.channels
@@ -47,7 +49,7 @@ class Samples:
         generators = [
             image_generator(self.seed, c, self.number(i), self.device) for i, c in enumerate(labels, start=rows.start)
         ]
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with autocast(self.device, self.precision):
             images = generate(self.model, self.tokenizer, labels, generator=generators, **self.settings)
         return to_bytes(images.float()).cpu()
 

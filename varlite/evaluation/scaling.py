@@ -114,8 +114,8 @@ def flops_by_part(config: VARConfig, what: What = "forward") -> dict[str, int]:
         "pairs": c.depth * 4 * pairs * C,
         "mamba": c.depth * mamba if isinstance(c, MVARConfig) else 0,
         "ffn": c.depth * 4 * tokens * C * hidden,
-        "adaln": len(ran) * layers * 2 * C * 3 * n * C,
-        "head": 2 * tokens * C * c.vocab + (len(ran) * 4 * C * C if c.adaln else 0),
+        "adaln": layers * 2 * C * 3 * n * C,  # once an image: `VAR.condition`
+        "head": 2 * tokens * C * c.vocab + (4 * C * C if c.adaln else 0),
     }
     times = {"forward": 1, "sampling": 2, "training": 3}[what]
     return {name: times * count for name, count in parts.items()}

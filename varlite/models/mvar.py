@@ -14,7 +14,7 @@ from torch import nn
 from varlite.mamba2 import Mamba2, Mamba2State
 from varlite.models.var import VAR, VARConfig
 from varlite.scales import Scales
-from varlite.transformer import FFN, AdaLNKind, Attention, drop_path, make_ada_ln, modulate
+from varlite.transformer import FFN, AdaLNKind, Attention, drop_path, make_ada_ln, modulate, vectors
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class MVARBlock(nn.Module):
     def forward(
         self,
         x: torch.Tensor,
-        cond: torch.Tensor,
+        cond: torch.Tensor | list,
         mask: tuple[int, ...] | None = None,
         cache: Mamba2State | None = None,
     ) -> torch.Tensor:
@@ -42,7 +42,7 @@ class MVARBlock(nn.Module):
 
         Incremental exactly when a cache is given: x then holds the newest scale's tokens only.
         """
-        gamma1, gamma2, gamma3, scale1, scale2, scale3, shift1, shift2, shift3 = self.ada_ln(cond)
+        gamma1, gamma2, gamma3, scale1, scale2, scale3, shift1, shift2, shift3 = vectors(self.ada_ln, cond)
         p, training = self.drop_path, self.training
         parts = modulate(x, scale1, shift1).split(mask or x.shape[1], 1)
         x = x + drop_path(gamma1 * torch.cat([self.attn(part) for part in parts], 1), p, training)

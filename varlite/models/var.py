@@ -58,6 +58,15 @@ class VARConfig:
         return "none" if not self.adaln else "shared" if self.shared_adaln else "own"
 
 
+@dataclass(frozen=True)
+class Condition:
+    """All that labels say to the layers of a model: the same at every step of sampling, so made once."""
+
+    cond_BD: torch.Tensor
+    blocks: list[list]  # the vectors of each block's AdaLN
+    head: list
+
+
 class VAR(nn.Module):
     """The next-scale transformer.
 
@@ -114,17 +123,32 @@ class VAR(nn.Module):
             x = block(x, block_cond, mask=mask)
         return self.head(x, cond_BD)
 
-    def step(
-        self, x_BlZ: torch.Tensor | None, label_B: torch.Tensor, k: int, cache: list, scales: Scales | None = None
-    ) -> torch.Tensor:
-        """Logits_BlV of scale k, given the cache of the scales before it and `tokenizer.next_input`; None at k = 0."""
-        scales = scales or self.scales
+    def condition(self, label_B: torch.Tensor) -> Condition:
+        """What `step` makes of labels (B,), for the many steps that they stay the same."""
         cond_BD = self.class_embed(label_B)
-        x = self._start(cond_BD) if x_BlZ is None else self.token_embed(x_BlZ)
-        x, block_cond = x + self._positions(scales)[slice(*self.spans(scales)[k])], self._block_cond(cond_BD)
-        for block, block_cache in zip(self.blocks, cache, strict=True):
-            x = block(x, block_cond, cache=block_cache)
-        return self.head(x, cond_BD)
+        block_cond = self._block_cond(cond_BD)
+        of_blocks = [block.get_submodule("ada_ln")(block_cond) for block in self.blocks]
+        return Condition(cond_BD, of_blocks, self.head.ada_ln(cond_BD))
+
+    def step(
+        self,
+        x_BlZ: torch.Tensor | None,
+        label: torch.Tensor | Condition,
+        k: int,
+        cache: list,
+        scales: Scales | None = None,
+    ) -> torch.Tensor:
+        """Logits_BlV of scale k, given the cache of the scales before it and `tokenizer.next_input`; None at k = 0.
+
+        `label` is label_B or what `condition` made of it.
+        """
+        scales = scales or self.scales
+        given = label if isinstance(label, Condition) else self.condition(label)
+        x = self._start(given.cond_BD) if x_BlZ is None else self.token_embed(x_BlZ)
+        x = x + self._positions(scales)[slice(*self.spans(scales)[k])]
+        for block, cond, block_cache in zip(self.blocks, given.blocks, cache, strict=True):
+            x = block(x, cond, cache=block_cache)
+        return self.head(x, given.head)
 
     def make_cache(self, scales: Scales | None = None) -> list:
         """An empty cache for each block, of the block's kind; memory is taken by the first step."""

@@ -37,10 +37,10 @@ SWEEPS: dict[str, list[tuple[str, int]]] = {
         ("fashion-var-d4-unnormed", 0),
         ("fashion-raster-d4-plain", 0),
         ("fashion-mvar-d2", 0),
-        ("fashion-var-d6", 0),
         ("fashion-var-d4-plain", 1),
         ("fashion-var-d4-unnormed", 1),
         ("fashion-raster-d4-plain", 1),
+        ("fashion-var-d6", 0),
     ]
 }
 
