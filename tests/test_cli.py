@@ -13,7 +13,7 @@ from tiny import lively_var
 import varlite as varlite_package
 from varlite import cli, writing
 from varlite.names import to_published
-from varlite.precision import Int8Attention
+from varlite.precision import JointAttention
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.training.options import Options
 
@@ -40,7 +40,9 @@ def test_int8_is_what_samples_are_made_with_and_is_on_record(varlite, model, tmp
     monkeypatch.setattr(writing, "generate_many", lambda m, *rest, **o: made.append(m) or generate_many(m, *rest, **o))
     status, _, _ = varlite("sample", "--model", model, "--precision", "int8", "--num-per-class", 1, "--out", tmp_path)
     assert status == 0 and json.loads((tmp_path / "samples.json").read_text())["precision"] == "int8"
-    assert isinstance(made[0].blocks[0].attn, Int8Attention)
+    assert isinstance(made[0].blocks[0].attn, JointAttention)
+    status, _, stderr = varlite("sample", "--model", model, "--precision", "int8", "--compile", "--out", tmp_path)
+    assert status == 1 and "compile: int8 layers cannot be compiled" in stderr
 
 
 def test_sampling_writes_an_image_for_each_class_and_index_and_a_record(varlite, model, tmp_path):

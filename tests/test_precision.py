@@ -2,10 +2,15 @@ import pytest
 import torch
 from tiny import LABELS, lively_var, random_inputs, tiny_tokenizer, var_config
 
+from varlite.bench import twin
 from varlite.carried import open_gates
 from varlite.models import MVAR, MVARConfig
-from varlite.precision import at_precision, autocast, to_int8
+from varlite.precision import autocast, prepare
 from varlite.sampling import generate
+
+
+def to_int8(model):
+    return prepare(twin(model), "int8")
 
 
 @pytest.fixture(params=["var", "unnormed", "mvar"])
@@ -34,14 +39,28 @@ def test_int8_steps_give_the_teacher_forced_logits(model):
     assert (steps - forced).std() / forced.std() < 0.1
 
 
-def test_the_model_itself_is_left_as_it_is_and_what_is_not_quantized_is_shared(model):
+@torch.inference_mode()
+def test_packed_layers_compute_the_same(model):
+    x_BLZ, packed = random_inputs(model), prepare(twin(model))
+    torch.testing.assert_close(packed(x_BLZ, LABELS), model(x_BLZ, LABELS), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_no_linear_layer_of_a_block_is_left_and_what_else_there_is_is_shared(model, precision):
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    twin = to_int8(model)
+    ready = prepare(twin(model), precision)
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
-    assert twin.head.linear.weight.data_ptr() == model.head.linear.weight.data_ptr()
-    assert twin.blocks[0].ada_ln.linear.weight.data_ptr() == model.blocks[0].ada_ln.linear.weight.data_ptr()
-    floats = [name for name, _ in twin.named_parameters() if name.endswith(("fc1.weight", "qkv.weight", "proj.weight"))]
-    assert not floats
+    assert ready.head.linear.weight.data_ptr() == model.head.linear.weight.data_ptr()
+    left = {name for block in ready.blocks for name, m in block.named_modules() if type(m) is torch.nn.Linear}
+    assert left == {"ada_ln.linear"}
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_for_half_precision_and_on_other_devices_a_model_stays_as_it_is(precision):
+    names = set(lively_var().state_dict())
+    assert set(prepare(lively_var(), precision).state_dict()) == names
+    assert set(prepare(lively_var().to("meta")).state_dict()) == names
+    assert set(prepare(lively_var().double()).state_dict()) == names
 
 
 def test_an_int8_model_samples_edits_and_takes_all_settings():
@@ -54,15 +73,15 @@ def test_int8_is_refused_elsewhere_than_on_the_cpu_in_float32():
     with pytest.raises(
         ValueError, match=r"precision: int8 is for a float32 model on the CPU, got torch.float64 on cpu"
     ):
-        to_int8(lively_var().double())
+        prepare(lively_var().double(), "int8")
     with pytest.raises(ValueError, match=r"got torch.float32 on meta"):
-        to_int8(lively_var().to("meta"))
+        prepare(lively_var().to("meta"), "int8")
 
 
 def test_a_torch_without_such_layers_says_so(monkeypatch):
     monkeypatch.setattr("varlite.precision.ENGINES", ())
     with pytest.raises(ValueError, match="has no dynamic int8 layers"):
-        to_int8(lively_var())
+        prepare(lively_var(), "int8")
 
 
 def test_only_the_half_precisions_change_what_matrix_products_compute_in():
@@ -72,5 +91,3 @@ def test_only_the_half_precisions_change_what_matrix_products_compute_in():
         with autocast(torch.device("cpu"), precision):
             found[precision] = (a @ a).dtype
     assert found == {"float32": torch.float32, "int8": torch.float32, "bfloat16": torch.bfloat16}
-    model = lively_var()
-    assert at_precision(model, "bfloat16") is model

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from varlite.editing import box_mask, edit
     from varlite.memory import keep_freed_memory
     from varlite.models import VAR, VARConfig
+    from varlite.precision import prepare
     from varlite.pretrained import load, load_tokenizer
     from varlite.sampling import Step, generate, generate_many
     from varlite.scales import Scales
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "VAR", "VQVAE", "Scales", "Step", "TokenizerConfig", "VARConfig", "box_mask", "edit", "generate", "generate_many",
-    "keep_freed_memory", "load", "load_tokenizer",
+    "keep_freed_memory", "load", "load_tokenizer", "prepare",
 ]  # fmt: skip
 
 HOMES = {
     "editing": ("box_mask", "edit"),
     "memory": ("keep_freed_memory",),
+    "precision": ("prepare",),
     "models": ("VAR", "VARConfig"),
     "pretrained": ("load", "load_tokenizer"),
     "sampling": ("Step", "generate", "generate_many"),

@@ -25,7 +25,7 @@ from varlite.evaluation.scaling import flops
 from varlite.memory import keep_freed_memory, peak_memory
 from varlite.models import VAR
 from varlite.plain import keep_top, plain
-from varlite.precision import Precision, at_precision, autocast
+from varlite.precision import Precision, autocast, prepare
 from varlite.presets import MODELS
 from varlite.pretrained import CHECKPOINTS, load, on_meta
 from varlite.sampling import compile_blocks
@@ -204,20 +204,26 @@ def sampling_ways(
     decoder = count(lambda: empty.to_image(torch.empty(batch, tokenizer.config.z, h, w, device="meta")))
     flop, filters = batch * flops(model.config, "sampling") + decoder, sampling.keep_top
     slow = partial(sample, *plain(model, tokenizer), batch, "float32", keep_top)
-    ways = {
-        "varlite": Way(partial(sample, model, tokenizer, batch, "float32", filters), flop),
-        "plain": Way(slow, flop, plain=True),
-    }
-    if precision != "float32":
-        other = at_precision(model, precision)
-        ways[precision] = Way(partial(sample, other, tokenizer, batch, precision, filters), flop)
+    quick = {"varlite": prepare(twin(model))} | (
+        {precision: prepare(twin(model), precision)} if precision != "float32" else {}
+    )
     if compiled:
-        twin = on_meta(type(model), model.config)
-        twin.load_state_dict(model.state_dict(), assign=True)
-        compile_blocks(twin.eval())
-        half: Precision = "float32" if precision == "int8" else precision
-        ways["compiled"] = Way(partial(sample, twin, tokenizer, batch, half, filters), flop)
-    return ways
+        quick["compiled"] = twin(model)
+        compile_blocks(quick["compiled"])
+    half: Precision = "float32" if precision == "int8" else precision
+    precisions: dict[str, Precision] = {"varlite": "float32", "compiled": half}
+    ways = {
+        name: Way(partial(sample, other, tokenizer, batch, precisions.get(name, precision), filters), flop)
+        for name, other in quick.items()
+    }
+    return {"varlite": ways.pop("varlite"), "plain": Way(slow, flop, plain=True)} | ways
+
+
+def twin(model: VAR) -> VAR:
+    """Another model of the same weights, not copies of them."""
+    other = on_meta(type(model), model.config)
+    other.load_state_dict(model.state_dict(), assign=True)
+    return other.eval()
 
 
 def sample(

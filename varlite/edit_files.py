@@ -13,7 +13,7 @@ from varlite.data import sha256, to_bytes, to_float
 from varlite.editing import box_mask, check_mask, edit
 from varlite.files import write_json
 from varlite.pixels import read_image
-from varlite.precision import Precision, at_precision
+from varlite.precision import Precision, prepare
 from varlite.pretrained import load
 from varlite.sampling import check_settings, image_generator
 from varlite.scales import Scales
@@ -107,8 +107,8 @@ def write_edits(
         raise ValueError(f"label must be a class number from 0 to {model.config.classes - 1}, got {label}")
     check_settings(settings["cfg"], settings["top_k"], settings["top_p"], model.config.vocab)
     make_folders(out, grid)
+    prepare(model, precision)
 
-    model = at_precision(model, precision)
     fitted = ImageOps.fit(picture, size[::-1], Image.Resampling.LANCZOS)
     img_3HW = torch.from_numpy(np.array(fitted)).reshape(*size, -1).permute(2, 0, 1)
     img_B3HW = to_float(img_3HW)[None].to(device)

@@ -1,18 +1,19 @@
-"""The precision of a model's matrix products: float32, half of it by autocast on a GPU, or int8 on a CPU.
+"""What makes a model ready to be sampled from: the precision of its matrix products, and how its weights lie.
 
-With int8 the linear layers of the blocks, weights once and activations as they come, are rounded to 8 bits: weights
-with a scale for each output, activations with one for each product. More images a second, and other images. Attention
-proper, norms, AdaLN, embeddings and the head stay in float32, and so does the tokenizer.
+float32 on a CPU: the linear layers of the blocks lie as oneDNN wants them, and the tokens stay the same. Half precision
+is autocast's, for GPUs. int8, on a CPU: weights and activations are rounded to 8 bits, weights with a scale for each
+output, activations with one for each product: more images a second, and other images. Attention proper, norms, AdaLN,
+embeddings and the head stay in float32, and so does the tokenizer.
 """
 
 import warnings
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import nn
 
 from varlite.models import VAR
-from varlite.pretrained import on_meta
 from varlite.transformer import Attention
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
@@ -27,45 +28,62 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, getattr(torch, precision) if half else None, enabled=half)
 
 
-def at_precision(model: VAR, precision: Precision) -> VAR:
-    """The model to sample with, within `autocast`: `model` itself but for int8. Raises ValueError as `to_int8` does."""
-    return to_int8(model) if precision == "int8" else model
+def prepare(model: VAR, precision: Precision = "float32") -> VAR:
+    """Change a model, in place, so that sampling is quick; it can then neither be trained nor saved.
 
-
-class Int8Attention(Attention):
-    """Attention whose joint projection is `int8`, bias included."""
-
-    int8: nn.Module
-
-    def joint(self, x_BlC: torch.Tensor) -> torch.Tensor:
-        return self.int8(x_BlC)
-
-
-def to_int8(model: VAR) -> VAR:
-    """A model whose blocks compute their linear layers in int8; it shares all other weights with `model`.
-
-    For sampling on a CPU. Raises ValueError for a model elsewhere or not in float32, and where this torch cannot do it.
+    A model on a GPU, or for half precision, stays as it is: that is for `autocast`. Raises ValueError for int8 with a
+    model that is not on the CPU in float32, and where this torch has no such layers.
     """
     weight = model.pos_LC
-    if weight.device.type != "cpu" or weight.dtype != torch.float32:
-        raise ValueError(f"precision: int8 is for a float32 model on the CPU, got {weight.dtype} on {weight.device}")
-    twin = on_meta(type(model), model.config)
-    twin.load_state_dict(model.state_dict(), assign=True)
-    for block in twin.blocks:
-        attn = block.get_submodule("attn")
-        assert isinstance(attn, Attention)
-        joint = nn.Linear(attn.qkv.in_features, attn.qkv.out_features, device="meta")
-        joint.load_state_dict({"weight": attn.qkv.weight, "bias": attn.joint_bias().detach()}, assign=True)
-        attn.__class__, attn.int8 = Int8Attention, joint
-        del attn.qkv
-        for name, part in block.named_children():
-            if name != "ada_ln":
-                quantize_linears(part)
-    return twin.eval()
+    here = weight.device.type == "cpu" and weight.dtype == torch.float32
+    if precision == "int8":
+        if not here:
+            raise ValueError(
+                f"precision: int8 is for a float32 model on the CPU, got {weight.dtype} on {weight.device}"
+            )
+        replace_linears(model, quantized)
+    elif precision == "float32" and here and torch.backends.mkldnn.is_available():
+        replace_linears(model, PackedLinear)
+    return model.eval()
 
 
-def quantize_linears(module: nn.Module) -> None:
-    """In place. Raises ValueError where this torch has no engine for it."""
+def replace_linears(model: VAR, replacement: Callable[[nn.Linear], nn.Module]) -> None:
+    """Put another layer in the place of each linear layer of the blocks, but for AdaLN's, which run once an image."""
+    for block in model.blocks:
+        for module in [part for name, part in block.named_children() if name != "ada_ln"]:
+            for name, child in list(module.named_children()):
+                if isinstance(module, Attention) and name == "qkv":
+                    joint = nn.Linear(module.qkv.in_features, module.qkv.out_features, device="meta")
+                    bias = module.joint_bias().detach()
+                    joint.load_state_dict({"weight": module.qkv.weight, "bias": bias}, assign=True)
+                    module.__class__, module.all = JointAttention, replacement(joint)
+                    del module.qkv
+                elif isinstance(child, nn.Linear):
+                    setattr(module, name, replacement(child))
+
+
+class JointAttention(Attention):
+    """Attention whose joint projection is one layer, `all`, bias included."""
+
+    all: nn.Module
+
+    def joint(self, x_BlC: torch.Tensor) -> torch.Tensor:
+        return self.all(x_BlC)
+
+
+class PackedLinear(nn.Module):
+    """A linear layer on a CPU whose weight is reordered once, not in every product; it pays for up to 300 rows."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.packed, self.bias = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach()), linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+
+def quantized(linear: nn.Linear) -> nn.Module:
+    """An int8 layer. Raises ValueError where this torch has no engine for it."""
     supported = torch.backends.quantized.supported_engines
     engine = next((name for name in ENGINES if name in supported), None)
     quantization = getattr(torch.ao, "quantization", None)
@@ -75,5 +93,7 @@ def quantize_linears(module: nn.Module) -> None:
     with warnings.catch_warnings():
         # It says that torchao is to replace it, whose linears take up to four times as long unless compiled.
         warnings.simplefilter("ignore")
-        quantization.quantize_dynamic(module, {nn.Linear: quantization.per_channel_dynamic_qconfig}, inplace=True)
+        spec = {nn.Linear: quantization.per_channel_dynamic_qconfig}
+        (layer,) = quantization.quantize_dynamic(nn.Sequential(linear), spec)
     torch.backends.quantized.engine = before
+    return layer

@@ -58,7 +58,7 @@ def keep_top(logits_BlV: torch.Tensor, top_k: int = 0, top_p: float = 0.0) -> to
         below_BlV, equal_BlV = logits_BlV < least_Bl1, logits_BlV == least_Bl1
         # Of codes as likely as the least that stays, the first ones make up the number.
         surplus_Bl1 = dropped_Bl1 - below_BlV.sum(-1, keepdim=True)
-        drop_BlV = below_BlV | (equal_BlV & (equal_BlV.cumsum(-1) <= surplus_Bl1))
+        drop_BlV = below_BlV | (equal_BlV & (equal_BlV.cumsum(-1, dtype=torch.int32) <= surplus_Bl1))
         logits_BlV = logits_BlV.masked_fill(drop_BlV, -torch.inf)
     return logits_BlV
 

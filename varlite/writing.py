@@ -13,7 +13,7 @@ from PIL import Image
 import varlite
 from varlite.data import sha256, to_bytes
 from varlite.files import atomic, write_json
-from varlite.precision import Precision, at_precision
+from varlite.precision import Precision, prepare
 from varlite.pretrained import load, weights_file
 from varlite.sampling import check_settings, compile_blocks, generate_many
 
@@ -83,14 +83,17 @@ def write_samples(
             raise ValueError(f"{argument} must be at least 1, got {value}")
     if grid is not None and grid.suffix.lower() != ".png":
         raise ValueError(f"grid must be a .png file, got {grid}")
+    if compiled and precision == "int8":
+        raise ValueError("compile: int8 layers cannot be compiled; leave out one of --compile and --precision int8")
     model, tokenizer = load(name, weights, device=device)
     chosen = parse_classes(classes, model.config.classes)
     check_settings(settings["cfg"], settings["top_k"], settings["top_p"], model.config.vocab)
     make_folders(out, grid)
 
-    model = at_precision(model, precision)
     if compiled:
         compile_blocks(model)
+    else:
+        prepare(model, precision)
     labels = [c for c in chosen for _ in range(num_per_class)]
     rows: dict[int, list[torch.Tensor]] = {c: [] for c in chosen}
     written = dict.fromkeys(chosen, 0)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from varlite import sampling
-from varlite.bench import CPU, Way, bench, figure, open_model, run_rounds, sample
+from varlite.bench import CPU, Way, bench, figure, open_model, run_rounds, sample, twin
 from varlite.carried import SCHEDULES, open_gates
 from varlite.evaluation.reproduce import SCORES, open_record
 from varlite.evaluation.run import Request, evaluate, versions
@@ -17,6 +17,7 @@ from varlite.evaluation.scaling import size
 from varlite.files import write_json
 from varlite.models import MODELS as KINDS
 from varlite.models import VAR
+from varlite.precision import prepare
 from varlite.tokenizer import VQVAE, TokenizerConfig
 from varlite.training.loop import machine
 
@@ -98,7 +99,11 @@ def timed(
     works: Mapping[int, tuple[VAR, VQVAE, int]], name: str, rounds: int, device: torch.device
 ) -> list[dict[str, Any]]:
     """A row for each work, (model, tokenizer, batch), all in turns: medians an image."""
-    ways = {str(x): Way(partial(sample, *work, "float32", sampling.keep_top), 0) for x, work in works.items()}
+    models = {id(model): prepare(twin(model)) for model, _, _ in works.values()}
+    ways = {
+        str(x): Way(partial(sample, models[id(model)], tokenizer, batch, "float32", sampling.keep_top), 0)
+        for x, (model, tokenizer, batch) in works.items()
+    }
     run_rounds(ways, rounds, device)
     rows = []
     for (x, (_, _, batch)), way in zip(works.items(), ways.values(), strict=True):

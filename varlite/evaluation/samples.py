@@ -10,7 +10,7 @@ from varlite.data import sha256, to_bytes
 from varlite.evaluation.fashion import class_balanced
 from varlite.evaluation.images import write_npz
 from varlite.evaluation.rows import Work
-from varlite.precision import Precision, at_precision, autocast
+from varlite.precision import Precision, autocast, prepare
 from varlite.pretrained import load, weights_file
 from varlite.sampling import check_settings, generate, image_generator
 from varlite.training.tokens import fingerprint
@@ -24,8 +24,8 @@ class Samples:
         self, name: str, weights: Path | None, num: int, seed: int, settings: dict[str, Any],
         precision: Precision, device: torch.device,
     ):  # fmt: skip
-        model, self.tokenizer = load(name, weights, device=device)
-        self.model = at_precision(model, precision)
+        self.model, self.tokenizer = load(name, weights, device=device)
+        prepare(self.model, precision)
         check_settings(settings["cfg"], settings["top_k"], settings["top_p"], self.model.config.vocab)
         self.seed, self.settings, self.precision, self.device = seed, settings, precision, device
         self.classes = self.model.config.classes

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from varlite.models import VAR
+from varlite.precision import prepare
 from varlite.sampling import generate
 from varlite.tokenizer import VQVAE
 
@@ -17,11 +18,14 @@ def seconds_per_image(
 ) -> list[float]:
     """Median over rounds of what sampling `batch` images takes, per image; decoding included, one round to warm up.
 
-    models: (model, tokenizer, settings of `generate`). Raises ValueError for less than one image or round.
+    models: (model, tokenizer, settings of `generate`); `prepare` changes them.
+    Raises ValueError for less than one image or round.
     """
     if batch < 1 or rounds < 1:
         raise ValueError(f"batch and rounds must be at least 1, got {batch} and {rounds}")
     times: list[list[float]] = [[] for _ in models]
+    for model, _, _ in models:
+        prepare(model)
     for turn in range(rounds + 1):
         for seconds, (model, tokenizer, settings) in zip(times, models, strict=True):
             labels = [i % model.config.classes for i in range(batch)]

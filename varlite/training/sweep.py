@@ -38,8 +38,8 @@ SWEEPS: dict[str, list[tuple[str, int]]] = {
         ("fashion-raster-d4-plain", 0),
         ("fashion-mvar-d2", 0),
         ("fashion-var-d4-plain", 1),
-        ("fashion-var-d4-unnormed", 1),
         ("fashion-raster-d4-plain", 1),
+        ("fashion-var-d4-unnormed", 1),
         ("fashion-var-d6", 0),
     ]
 }
