@@ -40,11 +40,22 @@ def test_a_training_step_with_kept_tokens_computes_the_loss_of_one_that_encodes(
 
 
 def test_blocks_can_be_compiled_and_a_raster_model_has_a_step_for_each_token(trained, monkeypatch):
-    monkeypatch.setattr(benches, "compile_blocks", lambda model: None)  # its own test: test_compile.py
-    record = bench(str(trained / "var"), rounds=1, compiled=True)
-    assert record["ways"]["compiled"]["equal"] == 1
+    compiled = []
+    monkeypatch.setattr(benches, "compile_blocks", compiled.append)  # its own test: test_compile.py
+    work = benches.Work(str(trained / "var"), 1, "sample", benches.CPU, "int8", True, None)
+    assert work.ways() == ["varlite", "plain", "int8", "compiled"]
+    found = {way: benches.measure(work.open(way)[0], 0, benches.CPU).result for way in ("compiled", "varlite")}
+    assert len(compiled) == 1 and torch.equal(*found.values())
     record = bench("fashion-raster-d4", rounds=1)
     assert len(record["ways"]["plain"]["transformer_ms_by_scale"]) == 49 and record["ways"]["plain"]["equal"] == 1
+
+
+def test_a_process_that_dies_is_told_of(trained, monkeypatch):
+    work = benches.Work(str(trained / "var"), 1, "sample", benches.CPU, "float32", False, None)
+    worker = benches.Worker(work, "plain")
+    worker.close()
+    with pytest.raises(OSError, match="a process of the bench ended"):
+        worker.run(0, 1)
 
 
 def test_a_preset_without_weights_is_measured_on_random_ones():

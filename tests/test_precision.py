@@ -2,10 +2,10 @@ import pytest
 import torch
 from tiny import LABELS, lively_var, random_inputs, tiny_tokenizer, var_config
 
-from varlite.bench import twin
 from varlite.carried import open_gates
 from varlite.models import MVAR, MVARConfig
 from varlite.precision import autocast, prepare
+from varlite.pretrained import twin
 from varlite.sampling import generate
 
 

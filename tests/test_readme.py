@@ -26,18 +26,21 @@ def row(name):
 
 
 def test_the_results_are_those_of_the_cards():
-    for name in ("fashion-vq", "emoji-vq"):
+    for name in ("fashion-vq", "fashion-vq-raster", "emoji-vq"):
         vq = CARDS[name]
         assert f"MSE {vq['scores']['val_mse']:.4f}, {vq['scores']['codes_used']:.0%} of codes used" in row(name)
     vq = CARDS["fashion-vq"]
     assert f"{vq['started_from']['minutes']:.0f} + {vq['training']['minutes']:.0f}" in row("fashion-vq")
-    assert f"{CARDS['emoji-vq']['training']['minutes']:.0f}" in row("emoji-vq")
+    for name in ("fashion-vq-raster", "emoji-vq"):
+        assert f"{CARDS[name]['training']['minutes']:.0f}" in row(name)
+    limits = [CARDS[name]["scores"]["fd"] for name in ("fashion-vq-raster", "fashion-vq")]
+    assert "have an FD of {:.2f}, those by `fashion-vq` of {:.2f}".format(*limits) in " ".join(README.split())
     emoji = CARDS["emoji-var-d4"]
     assert f"test loss {emoji['scores']['val_loss']:.2f}" in row("emoji-var-d4")
     assert f"{emoji['training']['minutes']:.0f}" in row("emoji-var-d4")
     together = CARDS["emoji-vq"]["training"]["minutes"] + emoji["training"]["minutes"]
     assert f"{together:.0f} minutes in all" in README
-    for name in sorted(name for name in CARDS if name.startswith(("fashion-var", "fashion-mvar"))):
+    for name in sorted(name for name in CARDS if name.startswith(("fashion-var", "fashion-mvar", "fashion-raster"))):
         card = CARDS[name]
         accuracy, fd, ratio = (card["scores"][score] for score in ("accuracy", "fd", "fd_ratio"))
         assert f"{accuracy:.1%} accuracy, FD {fd:.2f}, ratio {ratio:.2f}" in row(name)
@@ -68,6 +71,18 @@ def test_what_it_says_of_the_ladder_and_of_the_seeds_was_measured():
         assert what.format(*band["fd"], band["accuracy"][0])[:-1] in text, name
 
 
+def test_the_ablation_is_as_it_was_measured():
+    text = " ".join(README.split())
+    rows = {row["row"]: row for row in json.loads((ROOT / "data/results/ablation.json").read_text())["rows"]}
+    fd = {number: f"{row['mean']['fd']:.2f}" for number, row in rows.items()}
+    assert f"raster order {fd[1]}, next scale {fd[2]}, + AdaLN {fd[3]}, + top-k {fd[4]}, + guidance {fd[5]}" in text
+    assert f"+ attention normalisation {fd[6]}" in text and f"+ depth 5 {fd[7]}." in text
+    assert f"with all of it: {fd[8]}." in text
+    assert rows[6]["band"]["fd"][0] < rows[5]["mean"]["fd"] < rows[6]["band"]["fd"][1]
+    seconds = rows[6]["seconds_per_image"] / rows[8]["seconds_per_image"]
+    assert f"draws 64 images in {seconds:.2f} times the seconds" in text
+
+
 def test_the_file_tree_names_what_is_there():
     tree = README.split("## What is here")[1].split("## Use")[0]
     for name in re.findall(r"^ {6}(\S+)", tree, re.MULTILINE):
@@ -84,3 +99,14 @@ def test_the_commands_it_shows_exist():
 
 def test_the_pictures_it_shows_are_there():
     assert all((ROOT / path).exists() for path in re.findall(r"!\[.*?\]\((.*?)\)", README))
+
+
+def test_the_speeds_are_those_that_were_measured():
+    found = json.loads((ROOT / "data/results/speed.json").read_text())
+    for title, record in found["bench"].items():
+        times, ways = record["speedup"], record["ways"]
+        cells = [ways["plain"]["seconds"], ways["varlite"]["seconds"], times["varlite"]["median"]]
+        cells += [times["varlite"].get("decoder"), times.get("int8", {}).get("median")]
+        assert f"| {title} | " + " | ".join("" if x is None else f"{x:.2f}" for x in cells) + " |" in README
+        assert len(times["varlite"]["rounds"]) >= 5
+        assert ways["plain"]["equal"] == 1

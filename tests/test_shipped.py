@@ -17,7 +17,7 @@ from varlite.training.sweep import SWEEPS
 from varlite.training.tokenizer import validate_tokenizer
 from varlite.training.tokens import fingerprint
 
-VARS = [name for name in ("fashion-var-d4", "fashion-var-d6", "fashion-mvar-d4") if (CHECKPOINTS / name).is_dir()]
+VARS = ["fashion-var-d4", "fashion-var-d6", "fashion-mvar-d4", "fashion-raster-d4"]
 CARDS = {path.parent.name: json.loads(path.read_text()) for path in CHECKPOINTS.glob("*/card.json")}
 
 
@@ -70,6 +70,13 @@ def test_the_tokenizer_is_as_good_as_it_should_be():
     assert scores["accuracy"] >= scores["accuracy_of_originals"] - 0.03
 
 
+def test_the_tokenizer_of_raster_order_is_as_good_as_one_scale_allows():
+    scores = CARDS["fashion-vq-raster"]["scores"]
+    assert scores["val_mse"] <= 0.028 and scores["fd"] <= 4.8 and scores["accuracy"] >= 0.85
+    assert scores["codes_used"] >= 0.98 and scores["perplexity_per_scale"][0] > 150
+    assert CARDS["fashion-vq-raster"]["started_from"]["tokenizer_sha256"] == fingerprint(load_tokenizer("fashion-vq"))
+
+
 def test_the_tokenizer_of_the_emoji_is_as_good_as_it_should_be():
     scores = CARDS["emoji-vq"]["scores"]
     assert scores["val_mse"] <= 0.02 and scores["codes_used"] >= 0.95
@@ -83,14 +90,15 @@ def test_the_classifier_is_as_good_as_it_should_be():
 @pytest.mark.parametrize("name", VARS)
 def test_the_samples_are_as_good_as_they_should_be(name):
     # The distance itself: its ratio to that of the reconstructions also rises when those become better.
-    accuracy, fd, ratio = {
-        "fashion-var-d4": (0.955, 2.9, 2.2),
-        "fashion-var-d6": (0.965, 2.7, 2.2),
-        "fashion-mvar-d4": (0.95, 3.4, 2.6),
+    accuracy, fd, ratio, recall = {
+        "fashion-var-d4": (0.955, 2.9, 2.2, 0.45),
+        "fashion-var-d6": (0.965, 2.7, 2.2, 0.42),
+        "fashion-mvar-d4": (0.95, 3.4, 2.6, 0.42),
+        "fashion-raster-d4": (0.92, 6.9, 1.5, 0.27),  # reconstructions by its tokenizer have a recall of 0.68
     }[name]
     scores = CARDS[name]["scores"]
     assert scores["accuracy"] >= accuracy and scores["fd"] <= fd and scores["fd_ratio"] <= ratio
-    assert scores["num"] >= 2000 and scores["recall_within_class"] > 0.3
+    assert scores["num"] >= 2000 and scores["recall_within_class"] >= recall
 
 
 @pytest.mark.parametrize("name", sorted(MODELS.keys() & CARDS.keys()))

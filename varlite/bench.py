@@ -1,16 +1,18 @@
 """`varlite bench`: what sampling and training cost here, part by part, beside a plain way of doing the same.
 
-All ways take turns in one process, so that a machine that drifts is the same to all: a speed-up is the median over
-rounds of the ratio within a round. The first round is not counted.
+Each way has a process of its own, since what becomes of freed memory is a matter of the whole process. They take turns,
+so that a machine that drifts is the same to all: a speed-up is the median over rounds of the ratio within a round. The
+first round is not counted.
 """
 
 import copy
+import multiprocessing
 import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any, Literal
@@ -37,18 +39,28 @@ from varlite.training.transformer import decay_groups
 
 What = Literal["sample", "train"]
 CPU = torch.device("cpu")
+TURN = 2.0  # seconds
+REST = 0.5  # seconds in which the threads of the process before stop waiting busily
+GONE = "a process of the bench ended before its work was done; there may be too little memory"
 SETTINGS: dict[str, Any] = {"cfg": 1.5, "top_k": 0, "top_p": 0.96}
 
 
 @dataclass
 class Way:
-    """One way of doing the same work, and what each round of it took."""
+    """One way of doing some work."""
 
     run: Callable[["Stopwatch", int], torch.Tensor]  # of a round's number; gives what is compared between ways
-    flop: int
-    plain: bool = False
-    rounds: list[dict[str, Any]] = field(default_factory=list)  # {"seconds", "stages": {stage: [seconds of each call]}}
-    results: list[torch.Tensor] = field(default_factory=list)
+    flop: int = 0
+
+
+@dataclass
+class Round:
+    """What one run took."""
+
+    seconds: float
+    stages: dict[str, list[float]]  # seconds of each call
+    result: torch.Tensor
+    peak: int  # bytes of memory, at the highest so far
 
 
 class Stopwatch:
@@ -72,12 +84,97 @@ class Stopwatch:
         return call
 
 
+def measure(way: Way, i: int, device: torch.device) -> Round:
+    watch = Stopwatch(device)
+    start = watch.now()
+    result = way.run(watch, i)
+    seconds = watch.now() - start
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+    return Round(seconds, dict(watch.seconds), result, peak)
+
+
 def open_model(name: str, device: torch.device, weights: Any = None) -> tuple[VAR, VQVAE, str]:
     """(model, tokenizer, where the weights are from); random where a preset has none here, since times are the same."""
     if name in MODELS and weights is None and not (CHECKPOINTS / name).is_dir():
+        torch.manual_seed(0)
         model, tokenizer = random_model(name)
         return model.to(device), tokenizer.to(device), "random"
     return *load(name, weights, device=device), str(weights or name)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is measured."""
+
+    name: str
+    batch: int
+    what: What
+    device: torch.device
+    precision: Precision
+    compiled: bool
+    weights: Any
+
+    def ways(self) -> list[str]:
+        other = [self.precision] if self.precision != "float32" and self.what == "sample" else []
+        return ["varlite", "plain", *other, *(["compiled"] if self.compiled else [])]
+
+    def open(self, way: str) -> tuple[Way, dict[str, Any]]:
+        """One of the ways, and facts about the model."""
+        model, tokenizer, source = open_model(self.name, self.device, self.weights)
+        facts = {"weights": source, "sides": model.scales.sides, "tokens": model.scales.total * self.batch}
+        return (sampling_way if self.what == "sample" else training_way)(self, way, model, tokenizer), facts
+
+
+class Worker:
+    """A process that has one way open and runs it when it is asked to."""
+
+    def __init__(self, work: Work, way: str):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        arguments = (theirs, work, way, torch.get_num_threads())
+        self.process = context.Process(target=serve, args=arguments, daemon=True)
+        self.process.start()
+        theirs.close()
+        self.flop, self.facts = self.answer()
+
+    def answer(self) -> Any:
+        try:
+            found = self.pipe.recv()
+        except EOFError:
+            raise OSError(
+                "a process of the bench ended before its work was done; there may be too little memory"
+            ) from None
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def run(self, i: int, repeats: int) -> Round:
+        """The median of so many runs."""
+        try:
+            self.pipe.send((i, repeats))
+        except BrokenPipeError:
+            raise OSError(GONE) from None
+        return self.answer()
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.join()
+
+
+def serve(pipe: Any, work: Work, way: str, threads: int) -> None:
+    """What the process of a `Worker` does."""
+    torch.set_num_threads(threads)
+    keep_freed_memory(way != "plain")
+    try:
+        opened, facts = work.open(way)
+        pipe.send((opened.flop, facts))
+        while True:
+            i, repeats = pipe.recv()
+            runs = [measure(opened, i, work.device) for _ in range(repeats)]
+            middle = sorted(runs, key=lambda run: run.seconds)[repeats // 2]
+            pipe.send(replace(middle, result=runs[-1].result))
+    except (ValueError, OSError) as error:
+        pipe.send(error)
 
 
 def bench(
@@ -101,59 +198,51 @@ def bench(
             raise ValueError(f"{argument} must be at least 1, got {value}")
     if what == "train" and (precision == "int8" or compiled):
         raise ValueError("what: training knows neither int8 nor compiled blocks; they are for sampling")
-    model, tokenizer, source = open_model(name, device, weights)
-    opened = sampling_ways if what == "sample" else training_ways
-    ways = opened(model, tokenizer, batch, device, precision, compiled)
-    peak = run_rounds(ways, rounds, device)
-    rate = gemm_rate(device)
-    sides, tokens = model.scales.sides, model.scales.total * batch
+    work = Work(name, batch, what, device, precision, compiled, weights)
+    with ExitStack() as stack:
+        workers = {}
+        for way in work.ways():
+            workers[way] = Worker(work, way)
+            stack.callback(workers[way].close)
+        found: dict[str, list[Round]] = {way: [] for way in workers}
+        for i in range(rounds + 1):
+            # A turn lasts some seconds, or waking up would be a large part of it.
+            repeats = max(1, min(9, int(TURN / min(of_way[0].seconds for of_way in found.values())))) if i else 2
+            for way in list(workers)[:: 1 if i % 2 == 0 else -1]:
+                time.sleep(REST)
+                found[way].append(workers[way].run(i, repeats))
+        flop, facts = {way: worker.flop for way, worker in workers.items()}, workers["varlite"].facts
+    rate, peak = gemm_rate(device), found["varlite"][-1].peak
+    counted = {way: of_way[1:] for way, of_way in found.items()}
     options = {"model": name, "batch-size": batch, "what": what, "rounds": rounds, "precision": precision}
     words = [f"--{key}={value}" for key, value in options.items()] + ["--compile"] * compiled
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     return {
-        "command": shlex.join(["varlite", "bench", *words]),
-        "machine": f"{machine()}, {torch.get_num_threads()} threads" * (device.type == "cpu") or machine(),
-        "model": name, "weights": source, "what": what, "batch": batch, "sides": sides, "tokens": tokens,
-        "settings": SETTINGS if what == "sample" else {},
-        "gemm_gflop_per_second": round(rate / 1e9, 1),
-        "peak_memory_gib": round(peak / 2**30, 3),
-        "ways": {key: describe(way, ways["varlite"], batch, tokens, rate) for key, way in ways.items()},
-        "speedup": {key: compare(way, ways["plain"]) for key, way in ways.items() if key != "plain"},
+        "command": shlex.join(["varlite", "bench", *words]), "machine": machine() + threads,
+        "model": name, "what": what, "batch": batch, **facts, "settings": SETTINGS if what == "sample" else {},
+        "gemm_gflop_per_second": round(rate / 1e9, 1), "peak_memory_gib": round(peak / 2**30, 3),
+        "ways": {
+            way: describe(of_way, counted["varlite"], flop[way], batch, facts["tokens"], rate)
+            for way, of_way in counted.items()
+        },
+        "speedup": {way: compare(of_way, counted["plain"]) for way, of_way in counted.items() if way != "plain"},
     }  # fmt: skip
 
 
-def run_rounds(ways: dict[str, Way], rounds: int, device: torch.device) -> int:
-    """Every way once a round, in turns; returns the peak memory in bytes after the first run of the first way."""
-    peak = 0
-    for i in range(rounds + 1):
-        for way in list(ways.values())[:: 1 if i % 2 == 0 else -1]:
-            watch = Stopwatch(device)
-            keep_freed_memory(not way.plain)
-            start = watch.now()
-            result = way.run(watch, i)
-            seconds = watch.now() - start
-            if not peak:
-                peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
-            if i:
-                way.rounds.append({"seconds": seconds, "stages": dict(watch.seconds)})
-                way.results.append(result)
-    keep_freed_memory(False)
-    return peak
-
-
-def describe(way: Way, same: Way, batch: int, tokens: int, rate: float) -> dict[str, Any]:
+def describe(of_way: list[Round], same: list[Round], flop: int, batch: int, tokens: int, rate: float) -> dict[str, Any]:
     """Medians over rounds. `equal` is the share of results that are those of `same`."""
-    seconds = median(r["seconds"] for r in way.rounds)
-    stages = {name: median(1000 * sum(r["stages"][name]) for r in way.rounds) for name in way.rounds[0]["stages"]}
-    scales = zip(*(r["stages"].get("transformer", []) for r in way.rounds), strict=True)
+    seconds = median(r.seconds for r in of_way)
+    stages = {name: median(1000 * sum(r.stages[name]) for r in of_way) for name in of_way[0].stages}
+    scales = zip(*(r.stages.get("transformer", []) for r in of_way), strict=True)
     # Losses are the same but for rounding, tokens entirely.
-    rtol = 1e-3 if way.results[0].is_floating_point() else 0
-    equal = [a.isclose(b, rtol, 0).float().mean() for a, b in zip(way.results, same.results, strict=True)]
+    rtol = 1e-3 if of_way[0].result.is_floating_point() else 0
+    equal = [a.result.isclose(b.result, rtol, 0).float().mean() for a, b in zip(of_way, same, strict=True)]
     record = {
         "seconds": figure(seconds),
         "images_per_second": figure(batch / seconds),
         "tokens_per_second": figure(tokens / seconds),
-        "gflop": figure(way.flop / 1e9),
-        "percent_of_gemm": figure(100 * way.flop / seconds / rate),
+        "gflop": figure(flop / 1e9),
+        "percent_of_gemm": figure(100 * flop / seconds / rate),
         "ms_by_stage": {name: figure(ms) for name, ms in stages.items()},
         "equal": round(torch.stack(equal).mean().item(), 4),
     }
@@ -161,14 +250,13 @@ def describe(way: Way, same: Way, batch: int, tokens: int, rate: float) -> dict[
     return record | ({"transformer_ms_by_scale": by_scale} if by_scale else {})
 
 
-def compare(way: Way, plain_way: Way) -> dict[str, Any]:
+def compare(of_way: list[Round], of_plain: list[Round]) -> dict[str, Any]:
     """How many times as fast as the plain way: over the whole, and of the decoder alone where there is one."""
-    pairs = list(zip(plain_way.rounds, way.rounds, strict=True))
-    of_rounds = [figure(a["seconds"] / b["seconds"]) for a, b in pairs]
+    pairs = list(zip(of_plain, of_way, strict=True))
+    of_rounds = [figure(a.seconds / b.seconds) for a, b in pairs]
     record = {"median": figure(median(of_rounds)), "rounds": of_rounds}
-    if "decoder" in plain_way.rounds[0]["stages"]:
-        decoder = [a["stages"]["decoder"][0] / b["stages"]["decoder"][0] for a, b in pairs]
-        record["decoder"] = figure(median(decoder))
+    if "decoder" in of_plain[0].stages:
+        record["decoder"] = figure(median(a.stages["decoder"][0] / b.stages["decoder"][0] for a, b in pairs))
     return record
 
 
@@ -197,33 +285,20 @@ def count(function: Callable[[], Any]) -> int:
 # Sampling
 
 
-def sampling_ways(
-    model: VAR, tokenizer: VQVAE, batch: int, device: torch.device, precision: Precision, compiled: bool
-) -> dict[str, Way]:
+def sampling_way(work: Work, way: str, model: VAR, tokenizer: VQVAE) -> Way:
     empty, (h, w) = on_meta(VQVAE, tokenizer.config), model.scales.last
-    decoder = count(lambda: empty.to_image(torch.empty(batch, tokenizer.config.z, h, w, device="meta")))
-    flop, filters = batch * flops(model.config, "sampling") + decoder, sampling.keep_top
-    slow = partial(sample, *plain(model, tokenizer), batch, "float32", keep_top)
-    quick = {"varlite": prepare(twin(model))} | (
-        {precision: prepare(twin(model), precision)} if precision != "float32" else {}
-    )
-    if compiled:
-        quick["compiled"] = twin(model)
-        compile_blocks(quick["compiled"])
-    half: Precision = "float32" if precision == "int8" else precision
-    precisions: dict[str, Precision] = {"varlite": "float32", "compiled": half}
-    ways = {
-        name: Way(partial(sample, other, tokenizer, batch, precisions.get(name, precision), filters), flop)
-        for name, other in quick.items()
-    }
-    return {"varlite": ways.pop("varlite"), "plain": Way(slow, flop, plain=True)} | ways
-
-
-def twin(model: VAR) -> VAR:
-    """Another model of the same weights, not copies of them."""
-    other = on_meta(type(model), model.config)
-    other.load_state_dict(model.state_dict(), assign=True)
-    return other.eval()
+    decoder = count(lambda: empty.to_image(torch.empty(work.batch, tokenizer.config.z, h, w, device="meta")))
+    flop, filters, precision = work.batch * flops(model.config, "sampling") + decoder, sampling.keep_top, work.precision
+    if way == "plain":
+        (model, tokenizer), filters, precision = plain(model, tokenizer), keep_top, "float32"
+    elif way == "varlite":
+        model, precision = prepare(model), "float32"
+    elif way == "compiled":
+        compile_blocks(model)
+        precision = "float32" if precision == "int8" else precision
+    else:
+        model = prepare(model, precision)
+    return Way(partial(sample, model, tokenizer, work.batch, precision, filters), flop)
 
 
 def sample(
@@ -255,33 +330,30 @@ def sample(
 # Training
 
 
-def training_ways(
-    model: VAR, tokenizer: VQVAE, batch: int, device: torch.device, precision: Precision, compiled: bool
-) -> dict[str, Way]:
-    half: Any = precision
-    engine = Engine(Options(device="cpu" if device.type == "cpu" else "auto", precision=half))
-    tokenizer = tokenizer.requires_grad_(False)
-    draws = torch.Generator().manual_seed(0)
-    img = torch.rand(batch, tokenizer.config.channels, *tokenizer.image_size(), generator=draws) * 2 - 1
-    img, label_B = img.to(device), torch.randint(model.config.classes, (batch,), generator=draws).to(device)
-    empty = on_meta(VQVAE, tokenizer.config)
-    empty.scales = tokenizer.scales
-    encoder = count(lambda: empty.features(torch.empty(img.shape, device="meta")))
-    flop = batch * flops(model.config, "training")
+def training_way(work: Work, way: str, model: VAR, tokenizer: VQVAE) -> Way:
+    half: Any = work.precision
+    engine = Engine(Options(device="cpu" if work.device.type == "cpu" else "auto", precision=half))
+    tokenizer, draws = tokenizer.requires_grad_(False), torch.Generator().manual_seed(0)
+    shape = (work.batch, tokenizer.config.channels, *tokenizer.image_size())
+    img = (torch.rand(shape, generator=draws) * 2 - 1).to(work.device)
+    label_B = torch.randint(model.config.classes, (work.batch,), generator=draws).to(work.device)
 
     @torch.no_grad()
     def encode() -> torch.Tensor:
         return torch.cat(tokenizer.encode(img), 1)
 
-    ways = {}
-    for name, options in (("varlite", {"fused": True}), ("plain", {})):
-        learner = copy.deepcopy(model).train().requires_grad_(True)
-        optimizer = torch.optim.AdamW(decay_groups(learner, 0.05), lr=1e-5, betas=(0.9, 0.95), **options)
-        door, optimizer = engine.prepare(learner, optimizer)
-        known = None if name == "plain" else encode()
-        run = partial(train_step, engine, door, optimizer, Ema(learner, 0.99), tokenizer, encode, known, label_B)
-        ways[name] = Way(run, flop + (encoder if name == "plain" else 0), plain=name == "plain")
-    return ways
+    learner = copy.deepcopy(model).train().requires_grad_(True)
+    fused = {"fused": True} if way == "varlite" else {}
+    optimizer = torch.optim.AdamW(decay_groups(learner, 0.05), lr=1e-5, betas=(0.9, 0.95), **fused)
+    door, optimizer = engine.prepare(learner, optimizer)
+    flop, known = work.batch * flops(model.config, "training"), encode() if way == "varlite" else None
+    if known is None:
+        empty = on_meta(VQVAE, tokenizer.config)
+        empty.scales = tokenizer.scales
+        flop += count(lambda: empty.features(torch.empty(shape, device="meta")))
+    return Way(
+        partial(train_step, engine, door, optimizer, Ema(learner, 0.99), tokenizer, encode, known, label_B), flop
+    )
 
 
 def train_step(

@@ -17,7 +17,7 @@ from varlite.files import write_json
 from varlite.mamba2 import Mamba2
 from varlite.models import MVAR, VAR, MVARConfig, VARConfig
 from varlite.presets import SCALES_512
-from varlite.pretrained import on_meta
+from varlite.pretrained import twin
 from varlite.sampling import draw, guide
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
@@ -59,9 +59,7 @@ class RescanningMVAR(MVAR):
 
 def rescanning(model: MVAR) -> RescanningMVAR:
     """A model with the weights of `model`, not copies of them, that re-scans where `model` carries its state."""
-    twin = on_meta(RescanningMVAR, model.config)
-    twin.load_state_dict(model.state_dict(), assign=True)
-    return twin.train(model.training)
+    return twin(model, RescanningMVAR)
 
 
 @torch.no_grad()

@@ -294,7 +294,7 @@ def bench(
 def bench_mvar(out: Path = Path("data/results/mvar-carried.json"), rounds: int = 5) -> None:
     """Time M-VAR with its state carried against re-scanning all earlier tokens, at 256 and 512, on random weights.
 
-    In turns in one process, without decoding; and the memory of the state, at 1024 too. some two minutes on two cores.
+    In turns in one process, without decoding; and the memory of the state, at 1024 too. Some two minutes on two cores.
 
     Args:
         out: write the times and sizes to this JSON file.

@@ -11,7 +11,7 @@ import torch
 from varlite.carried import RescanningMVAR
 from varlite.models import MVAR, VAR, Raster
 from varlite.models.var import Condition
-from varlite.pretrained import on_meta
+from varlite.pretrained import twin
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
@@ -73,12 +73,7 @@ class PlainVQVAE(VQVAE):
 def plain(model: VAR, tokenizer: VQVAE) -> tuple[VAR, VQVAE]:
     """The same models, sharing their weights, to be sampled with `keep_top` below."""
     cls = PlainMVAR if isinstance(model, MVAR) else PlainRaster if isinstance(model, Raster) else PlainVAR
-    twins: tuple[VAR, VQVAE] = on_meta(cls, model.config), on_meta(PlainVQVAE, tokenizer.config)
-    for twin, original in zip(twins, (model, tokenizer), strict=True):
-        twin.load_state_dict(original.state_dict(), assign=True)
-        twin.eval()
-    twins[1].scales = tokenizer.scales  # of a published tokenizer, which serves several
-    return twins
+    return twin(model, cls), twin(tokenizer, PlainVQVAE)
 
 
 def keep_top(logits_BlV: torch.Tensor, top_k: int = 0, top_p: float = 0.0) -> torch.Tensor:

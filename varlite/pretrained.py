@@ -253,6 +253,14 @@ def on_meta(cls, config):
         return cls(config)
 
 
+def twin(model, cls=None):
+    """Another model of the same weights, not copies of them; of another class, if one is given."""
+    other = on_meta(cls or type(model), model.config)
+    other.load_state_dict(model.state_dict(), assign=True)
+    other.scales = model.scales  # a tokenizer may serve another schedule than its configuration's
+    return other.train(model.training)
+
+
 def _adopt(cls, config, tensors: dict[str, torch.Tensor], path: Path):
     """A model that uses the given tensors themselves as its weights. Raises ValueError that names what does not fit."""
     model = on_meta(cls, config)

@@ -9,15 +9,17 @@ from typing import Any
 import torch
 
 from varlite import sampling
-from varlite.bench import CPU, Way, bench, figure, open_model, run_rounds, sample, twin
+from varlite.bench import CPU, Round, Way, bench, figure, measure, open_model, sample
 from varlite.carried import SCHEDULES, open_gates
 from varlite.evaluation.reproduce import SCORES, open_record
 from varlite.evaluation.run import Request, evaluate, versions
 from varlite.evaluation.scaling import size
 from varlite.files import write_json
+from varlite.memory import keep_freed_memory
 from varlite.models import MODELS as KINDS
 from varlite.models import VAR
 from varlite.precision import prepare
+from varlite.pretrained import twin
 from varlite.tokenizer import VQVAE, TokenizerConfig
 from varlite.training.loop import machine
 
@@ -99,18 +101,21 @@ def timed(
     works: Mapping[int, tuple[VAR, VQVAE, int]], name: str, rounds: int, device: torch.device
 ) -> list[dict[str, Any]]:
     """A row for each work, (model, tokenizer, batch), all in turns: medians an image."""
-    models = {id(model): prepare(twin(model)) for model, _, _ in works.values()}
+    keep_freed_memory()
+    ready = {id(model): prepare(twin(model)) for model, _, _ in works.values()}
     ways = {
-        str(x): Way(partial(sample, models[id(model)], tokenizer, batch, "float32", sampling.keep_top), 0)
+        x: Way(partial(sample, ready[id(model)], tokenizer, batch, "float32", sampling.keep_top))
         for x, (model, tokenizer, batch) in works.items()
     }
-    run_rounds(ways, rounds, device)
+    found: dict[int, list[Round]] = {x: [] for x in works}
+    for i in range(rounds + 1):
+        for x, way in ways.items():
+            found[x].append(measure(way, i, device))
     rows = []
-    for (x, (_, _, batch)), way in zip(works.items(), ways.values(), strict=True):
-        stages = way.rounds[0]["stages"]
-        ms = {s: figure(median(1000 * sum(r["stages"][s]) for r in way.rounds) / batch) for s in stages}
-        seconds = figure(median(r["seconds"] for r in way.rounds) / batch)
-        by_scale = zip(*(r["stages"]["transformer"] for r in way.rounds), strict=True)
-        row = {name: x, "seconds_per_image": seconds, "ms_by_stage": ms}
+    for x, (_, _, batch) in works.items():
+        counted = found[x][1:]
+        ms = {s: figure(median(1000 * sum(r.stages[s]) for r in counted) / batch) for s in counted[0].stages}
+        by_scale = zip(*(r.stages["transformer"] for r in counted), strict=True)
+        row = {name: x, "seconds_per_image": figure(median(r.seconds for r in counted) / batch), "ms_by_stage": ms}
         rows.append(row | {"transformer_ms_by_scale": [figure(1000 * median(t) / batch) for t in by_scale]})
     return rows

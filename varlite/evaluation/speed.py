@@ -9,6 +9,7 @@ import torch
 
 from varlite.models import VAR
 from varlite.precision import prepare
+from varlite.pretrained import twin
 from varlite.sampling import generate
 from varlite.tokenizer import VQVAE
 
@@ -18,16 +19,14 @@ def seconds_per_image(
 ) -> list[float]:
     """Median over rounds of what sampling `batch` images takes, per image; decoding included, one round to warm up.
 
-    models: (model, tokenizer, settings of `generate`); `prepare` changes them.
-    Raises ValueError for less than one image or round.
+    models: (model, tokenizer, settings of `generate`). Raises ValueError for less than one image or round.
     """
     if batch < 1 or rounds < 1:
         raise ValueError(f"batch and rounds must be at least 1, got {batch} and {rounds}")
     times: list[list[float]] = [[] for _ in models]
-    for model, _, _ in models:
-        prepare(model)
+    ready = [(prepare(twin(model)), tokenizer, settings) for model, tokenizer, settings in models]
     for turn in range(rounds + 1):
-        for seconds, (model, tokenizer, settings) in zip(times, models, strict=True):
+        for seconds, (model, tokenizer, settings) in zip(times, ready, strict=True):
             labels = [i % model.config.classes for i in range(batch)]
             draws = torch.Generator(model.pos_LC.device).manual_seed(turn)
             start = time.perf_counter()
