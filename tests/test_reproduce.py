@@ -68,7 +68,7 @@ def test_results_of_another_number_are_not_mixed(measured, tmp_path):
     reproduce_fashion(tmp_path, 40, (0,), (MODEL,))
     with pytest.raises(ValueError, match=r"holds other measurements \(num is 40 there, 60 here\): delete it, or use"):
         reproduce_fashion(tmp_path, 60, (0,), (MODEL,))
-    with pytest.raises(ValueError, match="models: 'var-d16' is none of fashion-vq, fashion-var"):
+    with pytest.raises(ValueError, match="models: 'var-d16' is none of fashion-vq, fashion-vq-raster, fashion-var-d4"):
         reproduce_fashion(tmp_path, 40, (0,), ("var-d16",))
 
 

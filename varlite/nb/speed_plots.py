@@ -59,6 +59,7 @@ def costs(record: Record) -> dict[str, list[float]]:
         axes[1].plot(sides, heights[kind], style, label={"var": "VAR", "mvar": "M-VAR"}[kind], color="0.2")
     axes[1].set(xscale="log", yscale="log", xlabel="side of the image", ylabel="seconds an image", title="resolution")
     axes[1].set_xticks(sides, [str(side) for side in sides])
+    axes[1].set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
     axes[1].minorticks_off()
     axes[1].legend(frameon=False)
     depths = record["depth"]
@@ -66,6 +67,7 @@ def costs(record: Record) -> dict[str, list[float]]:
     axes[2].plot([row["depth"] for row in depths], heights["depth"], "o-", color="0.2")
     for row, height in zip(depths, heights["depth"], strict=True):
         axes[2].annotate(size(row["size"]), (row["depth"], height), (0, 6), textcoords="offset points", ha="center")
+    axes[2].margins(x=0.12)
     axes[2].set(xlabel="depth", ylabel="ms an image", title="depth, batch 64", ylim=(0, 1.15 * max(heights["depth"])))
     sns.despine()
     plt.tight_layout()
