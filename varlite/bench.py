@@ -141,9 +141,7 @@ class Worker:
         try:
             found = self.pipe.recv()
         except EOFError:
-            raise OSError(
-                "a process of the bench ended before its work was done; there may be too little memory"
-            ) from None
+            raise OSError(GONE) from None
         if isinstance(found, Exception):
             raise found
         return found
