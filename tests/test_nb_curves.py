@@ -25,12 +25,6 @@ V = 32
 RECIPE = TokenizerRecipe(steps=4, batch=4, lr=1e-3, warmup=1, ema=0.9, l1=0.2, quantizer=0.2)
 
 
-@pytest.fixture(autouse=True)
-def clean():
-    yield
-    plt.close("all")
-
-
 def line(step, used, any_scale, **others):
     return {
         "step": step, "loss": 1 / step, "codes_used": any_scale / V, "codes_used_per_scale": used,

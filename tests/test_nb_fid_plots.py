@@ -8,12 +8,6 @@ from varlite.evaluation.published import read_table
 from varlite.nb import fid_plots
 
 
-@pytest.fixture(autouse=True)
-def clean():
-    yield
-    plt.close("all")
-
-
 def record_of(kind, depth, fd, seconds):
     mean = {"fd": fd, "accuracy": 0.9, "seconds_per_image": seconds}
     about = {"kind": kind, "depth": depth, "parameters": 1000 * depth**3}

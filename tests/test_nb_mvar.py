@@ -1,18 +1,11 @@
 import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 import torch
 
 from varlite.nb import mvar_plots
 from varlite.scales import Scales
 
 SCALES = Scales.of([1, 2, 3])
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def drawn_axes():

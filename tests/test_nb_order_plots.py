@@ -15,12 +15,6 @@ from varlite.scales import Scales
 SCALES = Scales.of(SIDES)
 
 
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
-
-
 def test_changed_tokens_are_counted_at_their_places():
     a = random_tokens(SIDES, batch=4)
     b = [idx_Bl.clone() for idx_Bl in a]

@@ -2,7 +2,6 @@ import io
 
 import matplotlib
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from test_raster import lively_raster, one_scale_tokenizer
@@ -17,12 +16,6 @@ from varlite.sampling import generate
 from varlite.scales import Scales
 
 SCALES = Scales.of(SIDES)
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
 
 
 def decoded(file):

@@ -13,12 +13,6 @@ from varlite.presets import MODELS
 from varlite.writing import save_png, tile
 
 
-@pytest.fixture(autouse=True)
-def clean():
-    yield
-    plt.close("all")
-
-
 def run_of(depth, floor=0.0):
     """A run whose loss follows a law in N exactly, and falls over three points of its curve."""
     config = MODELS[f"fashion-var-d{depth}"].config

@@ -22,12 +22,6 @@ def tokenizer():
     return tiny_tokenizer()
 
 
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
-
-
 def bars(axis):
     return [patch.get_height() for patch in axis.patches]
 

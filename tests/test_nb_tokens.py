@@ -12,12 +12,6 @@ from varlite.scales import Scales
 SCALES = Scales.of(SIDES)
 
 
-@pytest.fixture(autouse=True)
-def clean():
-    yield
-    plt.close("all")
-
-
 def test_each_place_of_the_plane_belongs_to_its_nearest_code():
     codes_V2 = torch.tensor([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.9]])
     owner = tokens.cells(torch.zeros(4, 2), codes_V2, side=5)

@@ -436,7 +436,7 @@ def reproduce(
     Args:
         what: fashion, the scores of every small model over seeds; guidance, those of fashion-var-d4 over guidance and
             over top-k; ablation, those of the models of `varlite sweep fashion`, one thing added at a time; or speed,
-            what sampling and training cost on this machine, which nothing else should use for half an hour.
+            what sampling and training cost on this machine, which nothing else should use for twenty minutes.
         num: class-balanced samples for each; default 10000, for guidance 2000.
         seeds: random seeds, for fashion; the band is what they span.
         models: some of the models, for fashion; default all that ship.

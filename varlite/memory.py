@@ -18,7 +18,7 @@ def keep_freed_memory(keep: bool = True) -> None:
     """Let this process use again what it frees, instead of giving it back and asking the system for more.
 
     By default every block of more than 32 MB comes from the system and goes back to it, cleared page by page each time:
-    a quarter of what decoding a picture of 256 x 256 takes. The price is that the process stays as large as it ever
+    a fifth of what decoding a picture of 256 x 256 takes. The price is that the process stays as large as it ever
     was. `keep=False` is the default again. With another C library than glibc nothing happens.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
