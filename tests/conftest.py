@@ -6,8 +6,7 @@ import pytest
 import tiny
 from lab import NO_BROWSER, find_chromium
 
-from varlite import cli, data
-from varlite.training import tokens
+from varlite import cli
 
 QUIET = ["quic", "background-networking", "component-update", "sync"]  # else Chromium calls home
 FLAGS = ["--no-sandbox", "--no-first-run", "--disable-gpu", *(f"--disable-{feature}" for feature in QUIET)]
@@ -40,7 +39,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         tiny.add_presets(patch)
-        patch.setattr(tokens, "CACHE", folder / "cache")
+        patch.setenv("VARLITE_CACHE", str(folder / "cache"))
         tiny.train_both(tiny.image_folder(folder / "images", per_class=30), folder)
     return folder
 
@@ -59,7 +58,7 @@ def cache_folder(tmp_path_factory):
 @pytest.fixture
 def cache(monkeypatch, cache_folder):
     """Features of references are kept here, over tests; those of other images must be gone after one."""
-    monkeypatch.setattr(data, "CACHE", cache_folder)
+    monkeypatch.setenv("VARLITE_CACHE", str(cache_folder))
     return cache_folder
 
 
@@ -67,7 +66,7 @@ def cache(monkeypatch, cache_folder):
 def presets(monkeypatch, tmp_path):
     """`tiny-vq` and `tiny-var` can be trained, with a cache of tokens of the test's own."""
     tiny.add_presets(monkeypatch)
-    monkeypatch.setattr(tokens, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

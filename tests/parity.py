@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from varlite import editing, names
+from varlite import editing
+from varlite.checkpoints import key_map
 from varlite.models import MODELS, VAR
 from varlite.sampling import Step, generate
 from varlite.scales import Scales
@@ -98,8 +99,8 @@ def build(case: dict) -> tuple[VAR, VQVAE]:
         )
     )  # fmt: skip
     for module, key, seed in ((tokenizer, "vqvae", c["seed"]), (model, kind, c["seed"] + 1)):
-        weights = recipe_weights(keys[key], seed, names.constants(module))
-        module.load_state_dict(names.from_published(module, weights, f"{key} of the case"))
+        weights = recipe_weights(keys[key], seed, key_map.constants(module))
+        module.load_state_dict(key_map.from_published(module, weights, f"{key} of the case"))
     return model.eval(), tokenizer.eval()
 
 

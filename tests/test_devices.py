@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from varlite import box_mask, edit, editing, generate, sampling
 from varlite.models import MVAR, VAR, MVARConfig
 from varlite.tokenizer import VQVAE
-from varlite.training.transformer import decay_groups
+from varlite.training.train_transformer import decay_groups
 
 SHORT = {"scales": [1, 2, 3], "depth": 1}
 KINDS = {

@@ -3,7 +3,8 @@ import torch
 from tiny import RECTANGULAR, SIDES, lively_var, tiny_images, tiny_tokenizer
 
 import varlite
-from varlite.data import FashionMNIST, to_float
+from varlite.datasets.fashion import FashionMNIST
+from varlite.datasets.pixels import to_float
 from varlite.editing import box_mask, edit, fill, keep_at_scale, keep_tokens, paste_weight
 from varlite.sampling import generate
 from varlite.scales import Scales

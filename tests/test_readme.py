@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from varlite.evaluation import scaling
+from varlite.experiments import scaling_laws as scaling
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -12,23 +12,17 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from PIL import Image
 
-from varlite.models import VAR, VARConfig
-from varlite.presets import (
-    MODELS,
-    TOKENIZERS,
-    ModelPreset,
-    TokenizerPreset,
-    TokenizerRecipe,
-    TransformerRecipe,
-)
+from varlite.models import VAR, Raster, RasterConfig, VARConfig
+from varlite.presets import MODELS, TOKENIZERS, ModelPreset, TokenizerPreset, TokenizerRecipe, TransformerRecipe
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
 from varlite.training import loop
-from varlite.training import tokenizer as stage1
-from varlite.training import transformer as stage2
+from varlite.training import train_tokenizer as stage1
+from varlite.training import train_transformer as stage2
 from varlite.training.options import Options
 
 SIDES = [1, 2, 3, 5]
+ONE = SIDES[-1:]
 RECTANGULAR = [[1, 2], [2, 3], [3, 5]]
 SCHEDULES = [SIDES, RECTANGULAR, [1, 4, 7]]
 LABELS = torch.tensor([1, 2])
@@ -64,6 +58,19 @@ def lively_var(**changes) -> VAR:
         for weight in model.parameters():
             weight.add_(0.2 * torch.randn_like(weight))
     return model
+
+
+def lively_raster(**changes) -> Raster:
+    torch.manual_seed(0)
+    model = Raster(RasterConfig(**vars(var_config()) | {"scales": ONE} | changes)).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.2 * torch.randn_like(weight))
+    return model
+
+
+def one_scale_tokenizer():
+    return tiny_tokenizer(scales=ONE, phi_shared=1)
 
 
 def tiny_images(batch=2, side=10, channels=1) -> torch.Tensor:

@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from varlite.checkpoints.load import load, load_tokenizer
     from varlite.editing import box_mask, edit
-    from varlite.memory import keep_freed_memory
+    from varlite.io.memory import keep_freed_memory
     from varlite.models import VAR, VARConfig
-    from varlite.precision import prepare
-    from varlite.pretrained import load, load_tokenizer
+    from varlite.prepare import prepare
     from varlite.sampling import Step, generate, generate_many
     from varlite.scales import Scales
     from varlite.tokenizer import VQVAE, TokenizerConfig
@@ -24,11 +24,11 @@ __all__ = [
 ]  # fmt: skip
 
 HOMES = {
+    "checkpoints.load": ("load", "load_tokenizer"),
     "editing": ("box_mask", "edit"),
-    "memory": ("keep_freed_memory",),
-    "precision": ("prepare",),
+    "io.memory": ("keep_freed_memory",),
     "models": ("VAR", "VARConfig"),
-    "pretrained": ("load", "load_tokenizer"),
+    "prepare": ("prepare",),
     "sampling": ("Step", "generate", "generate_many"),
     "scales": ("Scales",),
     "tokenizer": ("VQVAE", "TokenizerConfig"),

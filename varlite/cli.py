@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from varlite.memory import keep_freed_memory
+from varlite.io.memory import keep_freed_memory
 from varlite.training.options import Options
 
 Positional = tyro.conf.Positional
@@ -60,8 +60,8 @@ def sample(
         precision: of the matrix products; the half ones are for GPUs, int8 is for CPUs: quicker, and other images.
         compile: compile the blocks, one graph for each scale: for many batches on a GPU.
     """
-    from varlite.precision import autocast
-    from varlite.writing import write_samples
+    from varlite.commands.sample import write_samples
+    from varlite.prepare import autocast
 
     settings = {"cfg": cfg, "top_k": top_k, "top_p": top_p, "smooth": smooth}
     place = pick_device(device)
@@ -124,8 +124,8 @@ def edit(
         device: cpu, cuda, mps, or auto for the best there is.
         precision: of the matrix products; the half ones are for GPUs, int8 is for CPUs: quicker, and other images.
     """
-    from varlite.edit_files import write_edits
-    from varlite.precision import autocast
+    from varlite.commands.edit import write_edits
+    from varlite.prepare import autocast
 
     options = {"hide": hide, "thin": thin, "paste": paste}
     settings = {"cfg": cfg, "top_k": top_k, "top_p": top_p, "smooth": smooth}
@@ -154,7 +154,7 @@ def train_tokenizer(
         out: folder of this training; default runs/PRESET.
         start: go on from this tokenizer, a preset or folder of the same shape; its schedule of scales may be another.
     """
-    from varlite.training import tokenizer as stage1
+    from varlite.training import train_tokenizer as stage1
 
     print(stage1.train_tokenizer(preset, data, out or Path("runs") / preset, options, start))
 
@@ -169,7 +169,8 @@ def tune_decoder(
         data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
         out: folder of this training; default runs/TOKENIZER-decoder.
     """
-    from varlite.training import decoder
+
+    from varlite.training import tune_decoder as decoder
 
     print(decoder.tune_decoder(tokenizer, data, out or Path("runs") / f"{Path(tokenizer).name}-decoder", options))
 
@@ -196,7 +197,7 @@ def train(
         start: go on from this model, a preset or folder of the same shape; for other classes its class table is new.
         weights: for a published START, a folder or file with the weights.
     """
-    from varlite.training import transformer as stage2
+    from varlite.training import train_transformer as stage2
 
     print(stage2.train(preset, data, out or Path("runs") / preset, tokenizer, start, weights, options))
 
@@ -214,7 +215,8 @@ def ablate_codebook(
         runs: folder of the trainings.
         out: JSON file for the curves.
     """
-    from varlite.training import ablation
+
+    from varlite.experiments import codebook_collapse as ablation
 
     for name, arm in ablation.ablate_codebook(data, runs, out, options)["arms"].items():
         last = arm["curve"][-1]
@@ -248,7 +250,7 @@ def sweep(
         runs: a folder for each training.
         out: write the curves to this JSON file, after each training.
     """
-    from varlite.training import sweep as sweeps
+    from varlite.experiments import sweep as sweeps
 
     for run, found in sweeps.sweep(name, runs, out, options)["runs"].items():
         print(f"{run:28s} test loss {found['curve'][-1]['val_loss']:.4f}, {found['minutes']} minutes")
@@ -282,8 +284,8 @@ def bench(
         weights: for the published models, a folder or file with the weights.
         json: also write all of it to this file.
     """
-    from varlite import bench as benches
-    from varlite.files import write_json
+    from varlite.io.files import write_json
+    from varlite.speed import bench as benches
 
     record = benches.bench(model, batch_size, what, pick_device(device), rounds, precision, compile, weights)
     if json is not None:
@@ -300,9 +302,9 @@ def bench_mvar(out: Path = Path("data/results/mvar-carried.json"), rounds: int =
         out: write the times and sizes to this JSON file.
         rounds: images timed in each way.
     """
-    from varlite import carried
+    from varlite.speed import mvar_state
 
-    result = carried.bench_mvar(out, rounds)
+    result = mvar_state.bench_mvar(out, rounds)
     for size, found in result["timed"].items():
         equal = f"{found['tokens_equal']:.1%} of tokens equal"
         print(f"{size} x {size}: carried {found['speedup']:.2f} times as fast, {equal}")
@@ -319,10 +321,10 @@ def fetch(name: Annotated[Literal["emoji"], Positional], out: Path | None = None
         name: the data set.
         out: folder to write; default data/NAME in VARLITE_CACHE (~/.cache/varlite).
     """
-    from varlite.emoji import fetch_emoji
-    from varlite.training.tokens import CACHE
+    from varlite.datasets.emoji import fetch_emoji
+    from varlite.io.places import cache_folder
 
-    out = out or CACHE / "data" / name
+    out = out or cache_folder() / "data" / name
     for split, classes in fetch_emoji(out)["images"].items():
         print(f"{split}: {sum(classes.values())} images; " + ", ".join(f"{c} {n}" for c, n in classes.items()))
     print(out)
@@ -349,8 +351,8 @@ def tokenize(
         batch: images encoded at a time; default by their size.
         device: cpu, cuda, mps, or auto for the best there is.
     """
-    from varlite.pretrained import load_tokenizer
-    from varlite.training.tokens import cache_tokens
+    from varlite.checkpoints.load import load_tokenizer
+    from varlite.datasets.tokens import cache_tokens
 
     cache = cache_tokens(load_tokenizer(tokenizer, device=pick_device(device)), data, split, batch, flip)
     for name, reason in cache.meta.get("skipped", {}).items():
@@ -411,7 +413,7 @@ def evaluate(
         data: of a tokenizer, and for loss and token error of a transformer: the data it was trained on if that is not
             fashion: cifar10, or a folder of images.
     """
-    from varlite.evaluation.run import Request, evaluate_any
+    from varlite.evaluation.scoring import Request, evaluate_any
 
     request = Request(
         model, images, reference, features, metrics, num, seed, cfg, top_k, top_p, samples, inception, weights, batch,
@@ -444,19 +446,19 @@ def reproduce(
         out: folder for the results.
         device: cpu, cuda, mps, or auto for the best there is.
     """
-    from varlite.evaluation import reproduce as again
+    from varlite.experiments import bands as again
 
     place = pick_device(device)
     if what == "guidance":
         for row in again.reproduce_guidance(out, num or 2000, device=place)["cfg"]:
             print(f"cfg {row['cfg']:<4} fd {row['fd']:.3f} accuracy {row['accuracy']:.1%}")
     elif what == "ablation":
-        from varlite.evaluation.ablation import reproduce_ablation
+        from varlite.experiments.ablation import reproduce_ablation
 
         for row in reproduce_ablation(out, runs, num or 10_000, device=place)["rows"]:
             print(f"{row['step']:28s} fd {row['mean']['fd']:.3f} accuracy {row['mean']['accuracy']:.1%}")
     elif what == "speed":
-        from varlite.evaluation.costs import reproduce_speed
+        from varlite.experiments.costs import reproduce_speed
 
         for title, found in reproduce_speed(out, num or 10_000, device=place)["bench"].items():
             print(f"{title}: " + ", ".join(f"{way} {s['median']} times" for way, s in found["speedup"].items()))
@@ -482,9 +484,9 @@ def convert(
     """
     import torch
 
-    from varlite import pretrained
+    from varlite.checkpoints import load
 
-    pretrained.convert(source, out, dtype and getattr(torch, dtype), list(scales) if scales else None, heads)
+    load.convert(source, out, dtype and getattr(torch, dtype), list(scales) if scales else None, heads)
     print(out)
 
 
@@ -496,12 +498,12 @@ def info(name: Annotated[str | None, Positional] = None, measure: bool = False, 
         measure: sample one image and print seconds and peak memory; on random weights where there are none.
         weights: for the published models, a folder or file with the weights.
     """
-    from varlite import describe
+    from varlite.commands import info as info_
 
     if measure:
-        print(describe.measure(name or "fashion-var-d4", weights))
+        print(info_.measure(name or "fashion-var-d4", weights))
     else:
-        print(describe.table() if name is None else describe.one(name))
+        print(info_.table() if name is None else info_.one(name))
 
 
 def pick_device(name: str) -> Any:

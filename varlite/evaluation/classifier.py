@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from varlite.data import batch_indices, open_dataset, to_float
-from varlite.files import read_model
+from varlite.datasets import open_dataset
+from varlite.datasets.batches import batch_indices
+from varlite.datasets.pixels import to_float
+from varlite.io.files import read_model
 from varlite.training.engine import Engine, Trained
 from varlite.training.loop import Run, Stateful, command, override, run_loop, step_seed, warmup_cosine
 from varlite.training.options import Options

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from varlite.data import sha256, to_float
+from varlite.checkpoints.load import CLASSIFIER, shipped
+from varlite.datasets.pixels import to_float
 from varlite.evaluation.classifier import FEATURES, load_classifier
-from varlite.pretrained import CLASSIFIER, shipped
+from varlite.io.files import sha256
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"  # the last part is the beginning of its SHA-256
 INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"

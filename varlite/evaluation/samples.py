@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from varlite.data import sha256, to_bytes
-from varlite.evaluation.fashion import class_balanced
-from varlite.evaluation.images import write_npz
-from varlite.evaluation.rows import Work
-from varlite.precision import Precision, autocast, prepare
-from varlite.pretrained import load, weights_file
+from varlite.checkpoints.load import load, weights_file
+from varlite.commands.sample import save_png
+from varlite.datasets.pixels import to_bytes
+from varlite.datasets.tokens import fingerprint
+from varlite.evaluation.feature_store import Work
+from varlite.evaluation.image_sources import write_npz
+from varlite.evaluation.small_models import class_balanced
+from varlite.io.files import sha256
+from varlite.prepare import Precision, autocast, prepare
 from varlite.sampling import check_settings, generate, image_generator
-from varlite.training.tokens import fingerprint
-from varlite.writing import save_png
 
 
 class Samples:

@@ -16,14 +16,14 @@ import ipywidgets as widgets
 import torch
 
 import varlite
-from varlite.data import to_bytes
-from varlite.files import write_json
+from varlite.commands.sample import save_png, tile
+from varlite.datasets.pixels import to_bytes
+from varlite.io.files import write_json
 from varlite.models import VAR
 from varlite.nb.plots import png, scale_colours, scale_names
 from varlite.sampling import Step, generate, image_generator
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
-from varlite.writing import save_png, tile
 
 COLUMNS = 8
 MOST_IMAGES = 64

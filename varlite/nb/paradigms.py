@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_hex, to_rgb
 from PIL import Image, ImageDraw, ImageFont
 
-from varlite.data import to_bytes
+from varlite.datasets.pixels import to_bytes
 from varlite.models import VAR
 from varlite.nb.plots import scale_colours, show
 from varlite.sampling import Step, generate

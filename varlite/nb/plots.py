@@ -12,7 +12,7 @@ import torch
 from matplotlib.axes import Axes
 from PIL import Image
 
-from varlite.data import to_bytes
+from varlite.datasets.pixels import to_bytes
 from varlite.scales import Scales
 
 

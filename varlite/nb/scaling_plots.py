@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
-from varlite.evaluation.scaling import (
+from varlite.experiments.scaling_laws import (
     PowerLaw,
     bootstrap,
     config_of,

@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.display import HTML
 
-from varlite.evaluation.published import DECIMALS, MEASURED
+from varlite.experiments.paper_tables import DECIMALS, MEASURED
 
 # Columns as they are headed; others are headed by their name.
 HEADS = {

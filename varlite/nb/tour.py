@@ -8,7 +8,7 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 
-from varlite.files import atomic
+from varlite.io.files import atomic
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from varlite.memory import peak_memory
+from varlite.io.memory import peak_memory
 from varlite.training.options import Options
 
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}

@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from varlite.files import atomic, save_model, write_json
+from varlite.io.files import atomic, save_model, write_json
 from varlite.training.engine import Engine
 from varlite.training.options import Options
 

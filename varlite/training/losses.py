@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from varlite.checkpoints.load import CLASSIFIER, shipped
 from varlite.evaluation.classifier import load_classifier
-from varlite.pretrained import CLASSIFIER, shipped
 
 Perceptual = Literal["none", "lpips", "fashion"]
 

@@ -1,0 +1,53 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from varlite.checkpoints.key_map import to_published
+from varlite.commands.info import build_empty, random_tensor
+
+SAMPLE = """
+import resource, sys, time, torch, varlite
+def peak():
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not ru_maxrss: on Linux a process inherits that of the one that started it, here pytest's.
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
+start = time.monotonic()
+model, tokenizer = varlite.load("var-d16", weights=sys.argv[1])
+loaded, peak_loaded = time.monotonic(), peak()
+image = varlite.generate(model, tokenizer, [207], generator=torch.Generator().manual_seed(0))
+print(*image.shape, bool(image.isfinite().all()), loaded - start, time.monotonic() - loaded, peak_loaded, peak())
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The published files of var-d16, with random weights; 1.7 GB, deleted afterwards."""
+    folder = tmp_path_factory.mktemp("published")
+    for preset, file in (("var-d16", "var_d16.pth"), ("imagenet-vq", "vae_ch160v4096z32.pth")):
+        model = build_empty(preset)
+        weights = {name: random_tensor(name, tensor.shape) for name, tensor in model.state_dict().items()}
+        model.load_state_dict(weights, assign=True)
+        torch.save(to_published(model), folder / file)
+        del model, weights
+    yield folder
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.mark.slow
+def test_d16_is_loaded_by_memory_map_and_samples_an_image_of_256_pixels(folder):
+    weights = sum(path.stat().st_size for path in folder.iterdir())
+    assert weights > 1.6e9
+    done = subprocess.run([sys.executable, "-c", SAMPLE, folder], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    *shape, finite, load_s, sample_s, peak_loaded, peak = done.stdout.split()
+    print(
+        f"{float(load_s):.1f} s to load, {float(sample_s):.1f} s to sample, {int(peak) / weights:.2f} x weights at peak"
+    )
+    assert shape == ["1", "3", "256", "256"] and finite == "True"
+    assert int(peak_loaded) < 1.3 * weights
+    assert int(peak) < 2 * weights
+    assert float(load_s) < 60 and float(sample_s) < 200

@@ -1,0 +1,268 @@
+import json
+import re
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from tiny import SIDES, lively_var, tiny_tokenizer, tokenizer_config, var_config
+
+from varlite import generate, presets
+from varlite.checkpoints import load as pretrained
+from varlite.checkpoints.key_map import to_published
+from varlite.checkpoints.load import convert, load, load_tokenizer, weights_file
+from varlite.io.files import read_model, save_model
+from varlite.models import MODELS as KINDS
+from varlite.models import MVAR, MVARConfig
+from varlite.scales import Scales
+
+
+def same_weights(a, b):
+    return a.state_dict().keys() == b.state_dict().keys() and all(
+        torch.equal(a.state_dict()[name], tensor) for name, tensor in b.state_dict().items()
+    )
+
+
+@pytest.fixture(autouse=True)
+def hub(tmp_path, monkeypatch):
+    """No network and an empty cache; a list of what was asked for."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def pair():
+    return lively_var(), tiny_tokenizer()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, pair):
+    """A small published model: `tiny-var`, with its two .pth files in a folder."""
+    repository = "someone/tiny"
+    vq, var = (
+        table[name].recipe for table, name in ((presets.TOKENIZERS, "fashion-vq"), (presets.MODELS, "fashion-var-d4"))
+    )
+    monkeypatch.setitem(
+        presets.TOKENIZERS, "tiny-vq", presets.TokenizerPreset(tokenizer_config(), vq, hub=(repository, "vq.pth"))
+    )
+    config = var_config(drop_path=0.1, gamma_init=1e-5)  # not in the file
+    monkeypatch.setitem(
+        presets.MODELS, "tiny-var", presets.ModelPreset(config, "tiny-vq", var, hub=(repository, "var_d2.pth"))
+    )
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for file, module in zip(("var_d2.pth", "vq.pth"), pair, strict=True):
+        torch.save(to_published(module), folder / file)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, pair):
+    """A folder as `varlite train` leaves it."""
+    model, tokenizer = pair
+    about = {"kind": "var", "config": asdict(model.config), "tokenizer": "fashion-vq"}
+    save_model(tmp_path / "run" / "model.safetensors", about, model.state_dict())
+    about = {"kind": "tokenizer", "config": asdict(tokenizer.config)}
+    save_model(tmp_path / "run" / "tokenizer.safetensors", about, tokenizer.state_dict())
+    return tmp_path / "run"
+
+
+def assert_loaded(loaded, pair):
+    for ours, expected in zip(loaded, pair, strict=True):
+        assert same_weights(ours, expected) and not ours.training
+    images = [generate(*p, [1, 2], generator=torch.Generator().manual_seed(0)) for p in (loaded, pair)]
+    assert torch.equal(*images)
+
+
+def test_published_weights_load_from_a_folder_or_the_file_with_the_tokenizer_beside(folder, pair):
+    for weights in (folder, str(folder), folder / "var_d2.pth"):
+        assert_loaded(load("tiny-var", weights), pair)
+    assert same_weights(load_tokenizer(folder / "vq.pth", scales=Scales.of(SIDES)), pair[1])
+
+
+def test_published_weights_come_from_the_hub_at_the_revision_asked_for(folder, pair, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download", lambda *args, **more: asked.append((*args, more)) or folder / args[1]
+    )
+    assert_loaded(load("tiny-var", revision="abc"), pair)
+    assert asked == [("someone/tiny", file, {"revision": "abc"}) for file in ("var_d2.pth", "vq.pth")]
+
+
+def test_without_network_and_cache_the_answer_says_what_to_do(folder):
+    for call in (lambda: load("var-d16"), lambda: load_tokenizer("imagenet-vq"), lambda: load("tiny-var")):
+        with pytest.raises(
+            FileNotFoundError, match=r"could not be fetched from https.*not in the local cache.*weights="
+        ):
+            call()
+    (folder / "vq.pth").unlink()
+    with pytest.raises(FileNotFoundError, match=r"vq\.pth could not be fetched"):
+        load("tiny-var", folder)
+
+
+@pytest.mark.parametrize("which", ["model", "tokenizer"])
+def test_converting_to_safetensors_and_back_changes_no_bit(folder, tmp_path, pair, which):
+    source, module, scales = {
+        "model": (folder / "var_d2.pth", pair[0], None),
+        "tokenizer": (folder / "vq.pth", pair[1], SIDES),
+    }[which]
+    ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
+    convert(source, ours, scales=scales)
+    convert(ours, back)
+    a, b = (torch.load(path, weights_only=True) for path in (source, back))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) and a[name].dtype == b[name].dtype for name in a)
+    header, tensors = read_model(ours)
+    assert header["kind"] == ("var" if which == "model" else "tokenizer")
+    assert tensors.keys() == module.state_dict().keys()
+
+
+def test_converted_files_are_preferred_and_load_without_a_pickle(folder, pair):
+    convert(folder / "var_d2.pth", folder / "var_d2.safetensors")
+    convert(folder / "vq.pth", folder / "vq.safetensors", scales=SIDES)
+    for name in ("var_d2.pth", "vq.pth"):
+        (folder / name).write_text("not opened")
+    assert_loaded(load("tiny-var", folder), pair)
+    assert_loaded(load("tiny-var", folder / "var_d2.safetensors"), pair)
+    assert weights_file("tiny-var", folder) == folder / "var_d2.safetensors"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_conversion_may_lower_the_precision_of_what_is_stored(folder, tmp_path, pair, dtype):
+    out = tmp_path / "half.safetensors"
+    convert(folder / "var_d2.pth", out, dtype=dtype)
+    assert {tensor.dtype for tensor in read_model(out)[1].values()} == {dtype}
+    weights = pair[0].state_dict()
+    assert all(torch.equal(t, weights[name].to(dtype)) for name, t in read_model(out)[1].items())
+    assert load("tiny-var", folder / "var_d2.pth")[0].pos_LC.dtype == torch.float32
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_a_model_loaded_in_bfloat16_samples_and_encodes(folder, smooth):
+    model, tokenizer = load("tiny-var", folder, dtype=torch.bfloat16)
+    assert {p.dtype for module in (model, tokenizer) for p in module.parameters()} == {torch.bfloat16}
+    seen = []
+    image = generate(model, tokenizer, [0, 1], smooth=smooth, on_scale=seen.append)
+    assert image.isfinite().all() and all(step.logits_BlV.dtype == torch.float32 for step in seen)
+    idx = tokenizer.encode(image * 2 - 1)
+    assert tokenizer.decode(idx).shape == image.shape
+
+
+def test_converting_asks_for_a_known_suffix_and_says_what_is_missing(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"OUT must end in .safetensors .* or .pth .*, got .*out.bin"):
+        convert(folder / "var_d2.pth", tmp_path / "out.bin")
+    with pytest.raises(ValueError, match=r"vq.pth was trained on 4 scales; pass scales"):
+        convert(folder / "vq.pth", tmp_path / "out.safetensors")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_an_mvar_round_trip_keeps_its_kind(tmp_path):
+    torch.manual_seed(0)
+    model = MVAR(MVARConfig(**asdict(var_config())))
+    torch.save(to_published(model), tmp_path / "m.pth")
+    convert(tmp_path / "m.pth", tmp_path / "m.safetensors")
+    header, tensors = read_model(tmp_path / "m.safetensors")
+    assert header["kind"] == "mvar" and KINDS[header["kind"]][1](**header["config"]).width == 64
+    assert all(torch.equal(tensors[name], t) for name, t in model.state_dict().items())
+
+
+# What does not fit
+
+
+def test_a_checkpoint_of_another_depth_is_refused_with_the_difference(folder):
+    with pytest.raises(ValueError, match=r"var_d2.pth is not var-d16: it has depth 2, not 16; width 64, not 1024"):
+        load("var-d16", folder / "var_d2.pth")
+    convert(folder / "var_d2.pth", folder / "var_d2.safetensors")
+    with pytest.raises(ValueError, match=r"var_d2.safetensors is not var-d16: it has depth 2, not 16"):
+        load("var-d16", folder / "var_d2.safetensors")
+
+
+def test_the_tokenizer_in_place_of_the_transformer_and_the_other_way_round_is_noticed(folder):
+    with pytest.raises(ValueError, match=r"vq.pth is not a VAR transformer"):
+        load("tiny-var", folder / "vq.pth")
+    (folder / "var_d2.pth").rename(folder / "vq.pth")
+    with pytest.raises(ValueError, match=r"vq.pth is not a VAR tokenizer"):
+        load_tokenizer(folder / "vq.pth")
+
+
+def test_a_tensor_too_few_is_named_with_its_file(folder):
+    tensors = torch.load(folder / "var_d2.pth", weights_only=True)
+    del tensors["blocks.1.ffn.fc2.bias"]
+    torch.save(tensors, folder / "var_d2.pth")
+    with pytest.raises(ValueError, match=r"var_d2.pth does not fit this model: missing blocks.1.ffn.fc2.bias \[64\]"):
+        load("tiny-var", folder)
+
+
+def test_a_folder_without_the_files_says_which_it_looked_for(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"weights: .* holds neither var_d2.pth nor var_d2.safetensors"):
+        load("tiny-var", tmp_path)
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        load("tiny-var", tmp_path / "nothing.pth")
+
+
+def test_an_mvar_file_is_not_a_var(folder):
+    config = MVARConfig(**asdict(var_config()))
+    save_model(folder / "var_d2.safetensors", {"kind": "mvar", "config": asdict(config)}, MVAR(config).state_dict())
+    with pytest.raises(ValueError, match=r"var_d2.safetensors is a mvar, tiny-var is a var"):
+        load("tiny-var", folder)
+
+
+# Our own files
+
+
+def test_a_folder_that_a_training_wrote_is_complete_in_itself(run, pair):
+    assert_loaded(load(run), pair)
+    assert_loaded(load(str(run / "model.safetensors")), pair)
+    assert weights_file(run) == run / "model.safetensors"
+    assert same_weights(load_tokenizer(run / "tokenizer.safetensors"), pair[1])
+
+
+def test_a_model_that_ships_is_found_by_its_name(run, pair, monkeypatch):
+    monkeypatch.setattr(pretrained, "CHECKPOINTS", run.parent)
+    run.rename(run.parent / "fashion-var-d4")
+    assert_loaded(load("fashion-var-d4"), pair)
+
+
+def test_a_model_that_should_ship_and_does_not_says_how_to_make_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "CHECKPOINTS", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"varlite train --preset fashion-var-d4.*runs/fashion-var-d4"):
+        load("fashion-var-d4")
+    with pytest.raises(FileNotFoundError, match=r"varlite train-tokenizer --preset fashion-vq"):
+        load_tokenizer("fashion-vq")
+
+
+def test_an_unknown_name_is_answered_with_those_there_are():
+    with pytest.raises(ValueError, match=r"unknown model 'var-d17': neither a file or folder here nor .*var-d16"):
+        load("var-d17")
+    known = "fashion-vq, fashion-vq-raster, emoji-vq, imagenet-vq"
+    with pytest.raises(ValueError, match=rf"unknown tokenizer 'vq': .* {known}"):
+        load_tokenizer("vq")
+    with pytest.raises(ValueError, match="weights: only the published models take it"):
+        load("fashion-var-d4", "somewhere")
+
+
+def test_a_file_of_another_kind_is_refused(run):
+    with pytest.raises(ValueError, match=r"tokenizer.safetensors is a tokenizer, not a transformer \(var, mvar"):
+        load(run / "tokenizer.safetensors")
+    with pytest.raises(ValueError, match=r"model.safetensors is a var, not a tokenizer"):
+        load_tokenizer(run)
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        load(run.parent)
+
+
+def test_a_file_that_does_not_hold_the_model_of_its_header_is_refused(run, pair):
+    config = replace(pair[0].config, depth=3)
+    save_model(run / "model.safetensors", {"kind": "var", "config": asdict(config)}, pair[0].state_dict())
+    with pytest.raises(ValueError, match=r"does not hold the model of its header: missing.*blocks.2.ada_ln"):
+        load(run)
+
+
+def test_a_truncated_file_is_refused(run):
+    path = run / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=re.escape(f"{path} is truncated")):
+        load(run)
+
+
+def test_the_configuration_in_a_header_is_plain_json(run, pair):
+    header = read_model(run / "model.safetensors")[0]
+    assert type(pair[0].config)(**json.loads(json.dumps(header))["config"]) == pair[0].config

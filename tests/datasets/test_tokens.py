@@ -1,0 +1,218 @@
+import errno
+import json
+import os
+import threading
+
+import numpy as np
+import pytest
+import torch
+from tiny import image_folder, tiny_tokenizer
+
+from varlite.datasets import ImageFolder, tokens
+from varlite.datasets.pixels import to_float
+from varlite.datasets.tokens import cache_tokens, fingerprint
+from varlite.tokenizer import VQVAE
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def data(tmp_path):
+    return str(image_folder(tmp_path / "images", per_class=30))
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """Batch sizes that the encoder was given."""
+    sizes, encode = [], VQVAE.encode
+    monkeypatch.setattr(VQVAE, "encode", lambda self, img, *more: sizes.append(len(img)) or encode(self, img, *more))
+    return sizes
+
+
+def test_the_cache_holds_the_tokens_and_labels_of_every_image(data):
+    tokenizer = tiny_tokenizer()
+    cached, dataset = cache_tokens(tokenizer, data, "train", batch=16), ImageFolder(data, "train", (10, 10), 1)
+    rows = torch.tensor([53, 0, 17, 17])
+    idx_BL, label_B = cached.batch(rows)
+    with torch.inference_mode():
+        expected = torch.cat(tokenizer.encode(to_float(dataset.images(rows))), 1)
+    assert len(cached) == 54 and idx_BL.dtype == torch.int64
+    assert torch.equal(idx_BL, expected) and torch.equal(label_B, dataset.labels[rows])
+    assert (cached.meta["classes"], cached.meta["scales"]) == (["round", "square"], [1, 2, 3, 5])
+
+
+def test_a_second_call_does_not_run_the_encoder(data, encoded):
+    tokenizer = tiny_tokenizer()
+    first = cache_tokens(tokenizer, data, "train", batch=16)
+    assert encoded == [16, 16, 16, 6]
+    second = cache_tokens(tokenizer, data, "train")
+    assert len(encoded) == 4 and second.folder == first.folder
+
+
+def test_an_interrupted_call_is_resumed_where_it_was(data, encoded, monkeypatch, tmp_path):
+    tokenizer, images = tiny_tokenizer(), ImageFolder.images
+
+    def interrupted(self, indices):
+        if indices[0] == 32:
+            raise KeyboardInterrupt
+        return images(self, indices)
+
+    monkeypatch.setattr(ImageFolder, "images", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cache_tokens(tokenizer, data, "train", batch=16)
+    monkeypatch.setattr(ImageFolder, "images", images)
+    resumed = cache_tokens(tokenizer, data, "train", batch=16)
+    assert encoded == [16, 16, 16, 6]
+    monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "other"))
+    whole = cache_tokens(tokenizer, data, "train", batch=54)
+    assert (resumed.tokens == whole.tokens).all() and torch.equal(resumed.labels, whole.labels)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_stop_at_any_write_is_made_up_for_by_the_next_call(data, tmp_path, monkeypatch, flip):
+    """A kill, or a full disk: at every point where something reaches the disk, one after the other."""
+    (tmp_path / "images" / "round" / "005.png").write_bytes(b"")
+    tokenizer, whole = tiny_tokenizer(), cache_tokens(tiny_tokenizer(), data, "train", batch=54, flip=flip)
+    real = {"fsync": os.fsync, "replace": os.replace}
+    countdown, stops = [0], 0
+
+    def until_the_end(name):
+        def write(*arguments):
+            countdown[0] -= 1
+            if countdown[0] == 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real[name](*arguments)
+
+        return write
+
+    for name in real:
+        monkeypatch.setattr(os, name, until_the_end(name))
+    while True:
+        monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / f"stopped after {stops}"))
+        countdown[0] = stops + 1
+        try:
+            cache_tokens(tokenizer, data, "train", batch=27, flip=flip)
+        except OSError:
+            stops += 1
+        else:
+            break
+        resumed = cache_tokens(tokenizer, data, "train", batch=16, flip=flip)
+        assert (resumed.tokens == whole.tokens).all() and torch.equal(resumed.labels, whole.labels)
+        assert resumed.meta["skipped"] == whole.meta["skipped"] and len(resumed.meta["skipped"]) == 1
+    assert stops == 2 * 4 + 3  # two batches, each of four; the description, and its folder
+
+
+def test_rows_written_once_are_not_encoded_again(data, encoded, monkeypatch):
+    """Not even where all were written, and the process ended just before the cache was complete."""
+    tokenizer, write_json = tiny_tokenizer(), tokens.write_json
+
+    def stopped(path, value):
+        if path.name == "meta.json":
+            raise KeyboardInterrupt
+        write_json(path, value)
+
+    monkeypatch.setattr(tokens, "write_json", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        cache_tokens(tokenizer, data, "train", batch=27)
+    monkeypatch.setattr(tokens, "write_json", write_json)
+    assert len(cache_tokens(tokenizer, data, "train")) == 54 and encoded == [27, 27]
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_encoded(data, encoded, monkeypatch):
+    usage = type("Usage", (), {"free": 100})
+    monkeypatch.setattr(tokens.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match=r"the tokens need \d+ MB more, 0 MB are free"):
+        cache_tokens(tiny_tokenizer(), data, "train")
+    assert not encoded
+
+
+def test_mirror_images_have_rows_of_their_own(data):
+    tokenizer, dataset = tiny_tokenizer(), ImageFolder(data, "train", (10, 10), 1)
+    both = cache_tokens(tokenizer, data, "train", batch=16, flip=True)
+    plain = cache_tokens(tokenizer, data, "train", batch=16)
+    assert len(both) == 2 * len(plain) == 108 and both.folder != plain.folder
+    assert (both.meta["flip"], plain.meta["flip"]) == (True, False)
+    assert torch.equal(both.labels, plain.labels.repeat_interleave(2)) and (both.tokens[::2] == plain.tokens).all()
+    rows = torch.tensor([3, 40])
+    with torch.inference_mode():
+        expected = torch.cat(tokenizer.encode(to_float(dataset.images(rows).flip(-1))), 1)
+    assert torch.equal(both.batch(2 * rows + 1)[0], expected)
+
+
+def test_the_row_of_an_unreadable_image_is_that_of_the_next_label_included(data, tmp_path):
+    for name in ("round/029.png", "square/005.png"):  # the last round one: a square one takes its place
+        (tmp_path / "images" / name).write_text("<html>")
+    cached, names = cache_tokens(tiny_tokenizer(), data, "train"), ImageFolder(data, "train", (10, 10), 1).names
+    assert len(cached) == 54 and sorted(cached.meta["skipped"]) == ["round/029.png", "square/005.png"]
+    for name in cached.meta["skipped"]:
+        (a, *_), (label, after) = cached.batch(torch.tensor([names.index(name), names.index(name) + 1]))
+        assert torch.equal(a, cached.batch(torch.tensor([names.index(name) + 1]))[0][0])
+        assert label == after == 1
+
+
+def test_the_sixteenth_bit_is_kept(data, monkeypatch):
+    tokenizer = tiny_tokenizer(vocab=2**16)
+    highest = [torch.full((8, length), 2**16 - 1) for length in tokenizer.scales.lengths]
+    monkeypatch.setattr(VQVAE, "encode", lambda self, img: [idx[: len(img)] for idx in highest])
+    cached = cache_tokens(tokenizer, data, "test", batch=8)
+    assert (cached.batch(torch.arange(len(cached)))[0] == 2**16 - 1).all()
+
+
+def test_a_damaged_cache_is_named(data):
+    folder = cache_tokens(tiny_tokenizer(), data, "train").folder
+    os.truncate(folder / "tokens.npy", 500)
+    with pytest.raises(ValueError, match=rf"{folder} is damaged \(.*\): delete it, and the tokens are made again"):
+        cache_tokens(tiny_tokenizer(), data, "train")
+
+
+def test_tokens_are_not_held_in_memory(data):
+    assert isinstance(cache_tokens(tiny_tokenizer(), data, "train").tokens, np.memmap)
+
+
+def test_a_batch_of_nothing_is_refused(data):
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
+        cache_tokens(tiny_tokenizer(), data, "train", batch=0)
+
+
+def test_splits_tokenizers_and_changed_data_have_caches_of_their_own(data, tmp_path):
+    tokenizer = tiny_tokenizer()
+    folders = [cache_tokens(tokenizer, data, split).folder for split in ("train", "test")]
+    folders.append(cache_tokens(tiny_tokenizer(seed=1), data, "train").folder)
+    (tmp_path / "images" / "round" / "001.png").unlink()
+    folders.append(cache_tokens(tokenizer, data, "train").folder)
+    assert len(set(folders)) == 4
+
+
+def test_the_fingerprint_follows_what_tokens_depend_on_and_nothing_else():
+    tokenizer = tiny_tokenizer()
+    first = fingerprint(tokenizer)
+    with torch.no_grad():
+        tokenizer.decoder.conv_out.bias.add_(1)
+        assert fingerprint(tokenizer) == first == fingerprint(tiny_tokenizer())
+        tokenizer.quantizer.codebook.weight[3, 2].add_(1)
+    assert fingerprint(tokenizer) != first
+    assert fingerprint(tiny_tokenizer(scales=[1, 2, 4, 5])) != first
+
+
+def test_two_that_want_the_same_tokens_at_once_encode_them_once(data, encoded):
+    tokenizer, results = tiny_tokenizer(), []
+    threads = [
+        threading.Thread(target=lambda: results.append(cache_tokens(tokenizer, data, "train", batch=4)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 2 and (results[0].tokens == results[1].tokens).all()
+    assert sum(encoded) == 54
+    assert json.loads((results[0].folder / "meta.json").read_text())["split"] == "train"
+
+
+def test_a_codebook_too_large_for_16_bits_is_refused(data):
+    with pytest.raises(ValueError, match="a codebook of 65537 codes is too large"):
+        cache_tokens(tiny_tokenizer(vocab=2**16 + 1), data, "train")

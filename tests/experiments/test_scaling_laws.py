@@ -1,0 +1,314 @@
+"""Sizes and costs by formula against counters, and power laws against data whose law is known."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from tiny import RECTANGULAR, SIDES, tiny_tokenizer
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from varlite.commands.info import build_empty
+from varlite.experiments.paper_tables import read_table
+from varlite.experiments.scaling_laws import (
+    PowerLaw,
+    bootstrap,
+    config_of,
+    correlation,
+    curve,
+    extrapolate,
+    fit,
+    flops,
+    flops_by_part,
+    ladder,
+    lower_envelope,
+    parameters,
+    passes,
+    size,
+)
+from varlite.models import MODELS as KINDS
+from varlite.models import MVARConfig, RasterConfig, VARConfig
+from varlite.presets import MODELS
+from varlite.sampling import generate
+
+SMALL = {"depth": 2, "width": 64, "heads": 2, "classes": 3, "vocab": 32, "z": 8, "scales": SIDES}
+# No scale of one token: PyTorch scans that without a matrix product, and nothing is counted.
+MIXED = {"scales": RECTANGULAR}
+LONG = {"scales": [[1, 2], [3, 5], [12, 12]]}  # the last scale is more than two chunks of the scan
+CONFIGS = {
+    "var": VARConfig(**SMALL),
+    "rectangular": VARConfig(**SMALL | {"scales": RECTANGULAR}),
+    "shared": VARConfig(**SMALL, shared_adaln=True),
+    "plain": VARConfig(**SMALL, adaln=False, attn_norm=False),
+    "unnormed": VARConfig(**SMALL, attn_norm=False),
+    "wide": VARConfig(**SMALL, ffn_ratio=2.5),
+    "mvar": MVARConfig(**SMALL | MIXED),
+    "mvar-long": MVARConfig(**SMALL | LONG),
+    "mvar-shared": MVARConfig(**SMALL | MIXED, shared_adaln=True),
+    "raster": RasterConfig(**SMALL | {"scales": [5]}),
+    "raster-plain": RasterConfig(**SMALL | {"scales": [[3, 4]]}, adaln=False, attn_norm=False),
+}
+
+
+@pytest.fixture(params=CONFIGS)
+def config(request):
+    return CONFIGS[request.param]
+
+
+def build(config):
+    return next(cls for cls, config_cls in KINDS.values() if type(config) is config_cls)(config).eval()
+
+
+# Sizes
+
+
+def kind_of(name):
+    parts = {"attn": "attention", "mamba": "mamba", "ffn": "ffn", "ada_ln": "adaln"}
+    if name.startswith("blocks."):
+        return parts[name.split(".")[2]]
+    return "adaln" if name.startswith("shared_ada_ln") else "head" if name.startswith("head.") else "embeddings"
+
+
+def count(model):
+    found = dict.fromkeys(("embeddings", "attention", "mamba", "ffn", "adaln", "head"), 0)
+    for name, p in model.named_parameters():
+        found[kind_of(name)] += p.numel()
+    return found
+
+
+def test_the_formula_gives_every_weight_by_kind(config):
+    assert parameters(config) == count(build(config))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_formula_gives_every_weight_of_every_preset(name):
+    assert parameters(MODELS[name].config) == count(build_empty(name))
+
+
+def test_the_size_counts_the_matrices_of_the_blocks(config):
+    model = build(config)
+    named = [(name, p) for name, p in model.named_parameters() if name.startswith(("blocks.", "shared_ada_ln."))]
+    vectors = ("conv1d.weight", "offset_nC", "norm_nC")
+    assert size(config) == sum(p.numel() for name, p in named if p.ndim == 2 and not name.endswith(vectors))
+
+
+def test_the_size_is_the_papers_law():
+    for row in read_table("sizes"):
+        assert size(MODELS[row["model"]].config) == 73728 * row["depth"] ** 3
+    for depth in (1, 2, 3):
+        assert size(MODELS[f"fashion-var-d{depth}"].config) == 18 * depth * (32 * depth) ** 2
+
+
+def test_all_weights_together_are_what_the_papers_call_their_models_size():
+    printed = {row["model"]: row["params"] for row in read_table("model-zoo") if row["params"]}
+    for name in ("var-d16", "var-d20", "var-d24", "var-d30", "var-d36"):
+        assert sum(parameters(MODELS[name].config).values()) == pytest.approx(printed[name], rel=0.035)
+    mvar = {row["depth"]: row["params"] for row in read_table("mvar") if row["model"].startswith("mvar")}
+    assert sum(parameters(MVARConfig(depth=16)).values()) == pytest.approx(mvar[16], rel=0.035)
+
+
+# Costs
+
+
+def counted(run):
+    """FLOPs of `run()`; attention as plain matrix products, since the fused one of the CPU is not counted."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        run()
+    # A depthwise convolution's backward pass is counted as that of a full one.
+    return counter.get_total_flops() - counter.get_flop_counts()["Global"].get(torch.ops.aten.convolution_backward, 0)
+
+
+def arguments(model):
+    first = model.spans(model.scales)[0][1]
+    return torch.randn(1, model.scales.total - first, model.config.z), torch.tensor([1])
+
+
+def test_the_cost_of_teacher_forcing_is_what_a_counter_counts(config):
+    model = build(config).requires_grad_(False)
+    with torch.no_grad():
+        assert counted(lambda: model(*arguments(model))) == flops(config, "forward")
+
+
+def test_the_cost_of_sampling_is_what_a_counter_counts(config):
+    model = build(config).requires_grad_(False)
+
+    def steps():
+        cache, given = model.make_cache(), model.condition(torch.tensor([1, model.class_embed.null]))
+        for k, (start, end) in enumerate(model.spans(model.scales)):
+            model.step(torch.randn(2, end - start, config.z) if k else None, given, k, cache)
+
+    with torch.no_grad():
+        assert counted(steps) == flops(config, "sampling")
+
+
+@pytest.mark.parametrize("name", ["var", "mvar", "raster"])
+def test_generate_makes_the_passes_that_the_formula_counts(name):
+    config, seen = CONFIGS[name], []
+    model, tokenizer = build(config), tiny_tokenizer(scales=config.scales)
+    model.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[:2])))
+    generate(model, tokenizer, [1])
+    assert seen == [(2, p.tokens) for p in passes(config, "sampling")]
+
+
+def test_training_costs_three_times_a_forward_pass():
+    for config in CONFIGS.values():
+        model = build(config).train()
+        x_BLZ, label_B = arguments(model)
+        both = counted(lambda model=model, x=x_BLZ, label=label_B: model(x, label).sum().backward())
+        # A little less: nobody needs the gradient of the inputs, or of M-VAR's state before the first token.
+        assert 0.9 * flops(config, "training") < both <= flops(config, "training")
+
+
+def test_parts_add_up_and_name_what_a_model_has():
+    assert flops_by_part(CONFIGS["var"])["mamba"] == 0 < flops_by_part(CONFIGS["mvar"])["mamba"]
+    assert flops_by_part(CONFIGS["plain"])["adaln"] == 0
+    for config in CONFIGS.values():
+        assert flops_by_part(config, "training") == {k: 3 * v for k, v in flops_by_part(config).items()}
+    with pytest.raises(ValueError, match="what must be forward, sampling or training, got 'backward'"):
+        flops(CONFIGS["var"], "backward")
+
+
+def test_attention_within_scales_saves_the_share_of_pairs_that_the_table_says():
+    shares = {row["note"][7:]: row["number"] for row in read_table("claims") if row["claim"].endswith("a scale at 256")}
+    var, mvar = VARConfig(depth=16), MVARConfig(depth=16)
+    dense = flops_by_part(mvar)["pairs"] / flops_by_part(var)["pairs"]
+    causal = flops_by_part(mvar, "sampling")["pairs"] / flops_by_part(var, "sampling")["pairs"]
+    assert round(100 * dense, 1) == shares["dense L x L matrix"]
+    assert round(100 * causal, 1) == shares["block-causal pairs"]
+
+
+# Laws
+
+X = 18432 * np.arange(1, 7) ** 3.0
+
+
+def noisy(law, spread, seed=0):
+    return law(X) * np.exp(spread * np.random.default_rng(seed).standard_normal(len(X)))
+
+
+@pytest.mark.parametrize("exponent", [-0.01, -0.2, -1.0, 0.3])
+@pytest.mark.parametrize("unit", [1.0, 1e-9])
+def test_a_power_law_is_recovered(exponent, unit):
+    law = fit(X * unit, (2.0 * X * unit) ** exponent)
+    assert law.exponent == pytest.approx(exponent, abs=1e-9)
+    assert law.factor == pytest.approx(2.0, rel=1e-6)
+    assert abs(correlation(X, (2.0 * X) ** exponent)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("floor", [0.0, 1.5, 4.0])
+@pytest.mark.parametrize("exponent", [-0.05, -0.2, -0.5, -1.0])
+@pytest.mark.parametrize("unit", [1.0, 1e-9, 1e6])
+def test_a_power_law_with_an_irreducible_part_is_recovered(floor, exponent, unit):
+    truth = PowerLaw(exponent, 3 * (18432 * unit) ** -exponent, floor)
+    law = fit(X * unit, truth(X * unit), floor=True)
+    assert law.exponent == pytest.approx(exponent, rel=1e-3)
+    assert law.floor == pytest.approx(floor, abs=5e-3)
+    assert law(X * unit) == pytest.approx(truth(X * unit), rel=1e-5)
+
+
+def test_leaving_an_irreducible_part_out_flattens_the_exponent():
+    truth = PowerLaw(-0.3, 30.0, 2.0)
+    assert truth.exponent < fit(X, truth(X)).exponent < 0
+    assert correlation(X, truth(X)) > -0.999
+
+
+def test_the_floor_is_never_negative():
+    straight = 6 - 0.3 * np.log(X / X[0])  # falls faster than any power law with a floor above zero
+    law = fit(X, straight, floor=True)
+    assert law.floor == 0 and law.exponent < 0
+
+
+def test_a_fit_with_a_floor_is_never_worse_than_one_without():
+    for seed in range(5):
+        L = noisy(PowerLaw(-0.2, 20.0, 1.0), 0.01, seed)
+        error = [((fit(X, L, floor)(X) / L - 1) ** 2).sum() for floor in (False, True)]
+        assert error[1] <= error[0] * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("floor", [False, True])
+def test_intervals_hold_the_truth_about_as_often_as_they_say(floor):
+    truth = PowerLaw(-0.2, 20.0, 1.0 if floor else 0.0)
+    held, times = 0, 60
+    for seed in range(times):
+        low, high = bootstrap(X, noisy(truth, 0.003, seed), floor, draws=120, seed=seed)["exponent"]
+        held += low <= truth.exponent <= high
+    assert 0.7 * times <= held < times
+
+
+def test_intervals_shrink_with_the_noise_and_are_repeatable():
+    truth = PowerLaw(-0.2, 20.0)
+    spans = [bootstrap(X, noisy(truth, spread), draws=100)["exponent"] for spread in (0.03, 0.003)]
+    assert spans[1][1] - spans[1][0] < 0.2 * (spans[0][1] - spans[0][0])
+    assert bootstrap(X, noisy(truth, 0.03), draws=100)["exponent"] == spans[0]
+
+
+def test_the_largest_is_predicted_from_the_rest():
+    truth = PowerLaw(-0.3, 30.0, 2.0)
+    exact = extrapolate(X, truth(X), floor=True)
+    assert exact["predicted"] == pytest.approx(exact["measured"]) and abs(exact["miss"]) < 1e-6
+    low = extrapolate(X, truth(X))  # a straight line on log-log undershoots what bends towards a floor
+    assert low["miss"] < -0.005
+    assert low["miss"] == pytest.approx(low["predicted"] / truth(X.max()) - 1)
+    shuffled = np.random.default_rng(0).permutation(len(X))
+    assert extrapolate(X[shuffled], truth(X)[shuffled]) == pytest.approx(low)
+
+
+def test_the_lower_envelope_falls_and_lies_below_every_curve():
+    rng = np.random.default_rng(0)
+    cost, loss = rng.uniform(1, 100, 200), rng.uniform(1, 5, 200)
+    best = lower_envelope(cost, loss)
+    assert (np.diff(cost[best]) > 0).all() and (np.diff(loss[best]) < 0).all()
+    for c, l in zip(cost, loss, strict=True):
+        assert (loss[best][cost[best] <= c] <= l).any()
+
+
+def test_of_equal_costs_the_lower_loss_is_on_the_envelope():
+    assert lower_envelope([2, 1, 1, 2, 3], [3, 5, 4, 2, 2]).tolist() == [2, 3]
+    assert lower_envelope([1], [1]).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: fit([1, 2], [2, 1]), "at least 3 different values, got 2"),
+        (lambda: fit([1, 2, 2], [3, 2, 1]), "at least 3 different values, got 2"),
+        (lambda: fit([1, 2, 3], [3, 2, 1], floor=True), "at least 4 different values, got 3"),
+        (lambda: correlation([1, 2], [2, 1]), "at least 3 different values, got 2"),
+        (lambda: extrapolate([1, 2, 3], [3, 2, 1]), "at least 4 different values, got 3"),
+        (lambda: extrapolate([1, 2, 3, 4], [4, 3, 2, 1], floor=True), "at least 5 different values, got 4"),
+        (lambda: fit([1, 2, 3], [3, 2]), r"lists of equal length, got shapes \(3,\) and \(2,\)"),
+        (lambda: fit([0, 2, 3], [3, 2, 1]), "must be finite and positive"),
+        (lambda: fit([1, 2, 3], [3, 2, float("nan")]), "must be finite and positive"),
+        (lambda: bootstrap([1, 2, 3, 4], [4, 3, 2, 1], level=90), "level must lie between 0 and 1, got 90"),
+        (lambda: lower_envelope([], []), "at least one, got shapes"),
+    ],
+)
+def test_what_no_law_goes_through_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# A sweep's file
+
+
+def run_of(name, kind="var", seed=0, **changes):
+    config = asdict(MODELS[name].config) | changes
+    points = [{"step": s, "images": 64 * s, "val_loss": 6 - s / 1000} for s in (150, 300)]
+    return {"preset": name, "kind": kind, "depth": config["depth"], "seed": seed, "config": config, "curve": points}
+
+
+def test_a_ladder_is_the_complete_models_of_the_first_seed_by_depth():
+    names = ["fashion-var-d4", "fashion-var-d1", "fashion-var-d4-plain", "fashion-var-d4-unnormed"]
+    runs = {name: run_of(name) for name in names} | {"fashion-var-d4@1": run_of("fashion-var-d4", seed=1)}
+    runs["fashion-mvar-d2"] = run_of("fashion-mvar-d2", "mvar")
+    assert [(depth, run["preset"]) for depth, run in ladder(runs).items()] == [(1, names[1]), (4, names[0])]
+    assert list(ladder(runs, "mvar")) == [2] and config_of(runs["fashion-mvar-d2"]) == MODELS["fashion-mvar-d2"].config
+    with pytest.raises(ValueError, match="kind: no run of kind 'raster' among fashion-var-d4"):
+        ladder(runs, "raster")
+
+
+def test_a_curve_counts_the_training_cost_of_the_images_so_far():
+    C, L = curve(run_of("fashion-var-d2"))
+    assert C.tolist() == [n * 64 * flops(MODELS["fashion-var-d2"].config, "training") for n in (150, 300)]
+    assert L.tolist() == [5.85, 5.7]

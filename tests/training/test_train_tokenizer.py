@@ -1,0 +1,63 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import SIDES, tiny_images, tiny_tokenizer, tokenizer_config
+
+from varlite import load_tokenizer
+from varlite.datasets.pixels import to_bytes
+from varlite.datasets.tokens import fingerprint
+from varlite.presets import TOKENIZERS
+from varlite.training.options import Options
+from varlite.training.train_tokenizer import train_tokenizer, validate_tokenizer
+from varlite.training.tune_decoder import tune_decoder
+
+
+def test_validation_is_the_squared_error_of_whole_images():
+    model, images = tiny_tokenizer(), to_bytes((tiny_images(300) + 1) / 2)
+    scores = validate_tokenizer(model, images.split(128))
+    x = images.float() / 127.5 - 1
+    with torch.inference_mode():
+        assert scores["val_mse"] == pytest.approx((model.decode(model.encode(x)) - x).square().mean().item(), rel=1e-4)
+    assert len(scores["perplexity_per_scale"]) == 4
+
+
+def test_a_short_training_learns_to_reconstruct(trained):
+    log = [json.loads(line) for line in (trained / "vq" / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["loss"] < 0.3 * log[0]["loss"]
+    assert log[-1]["val_mse"] < 0.06 and min(log[-1]["perplexity_per_scale"]) > 1.5
+    assert load_tokenizer(trained / "vq").image_size() == (10, 10)
+
+
+def test_a_tokenizer_goes_on_from_another_with_another_schedule(trained, presets, tmp_path, monkeypatch):
+    one = replace(TOKENIZERS["tiny-vq"], config=tokenizer_config(scales=SIDES[-1:], phi_shared=1))
+    monkeypatch.setitem(TOKENIZERS, "tiny-vq-raster", one)
+    data, start = str(trained / "images"), str(trained / "vq")
+    path = train_tokenizer("tiny-vq-raster", data, tmp_path / "one", Options(steps=20), start)
+    lines = (tmp_path / "one" / "log.jsonl").read_text().splitlines()
+    anew = [json.loads(line) for line in (trained / "vq" / "log.jsonl").read_text().splitlines()]
+    assert json.loads(lines[0])["loss"] < 0.5 * anew[0]["loss"]  # it knows already how to draw
+    assert load_tokenizer(path.parent).scales.sides == SIDES[-1:]
+    card = json.loads((tmp_path / "one" / "card.json").read_text())
+    assert card["started_from"]["preset"] == "tiny-vq" and f"--start {start}" in card["training"]["command"]
+
+
+def test_a_tokenizer_of_another_shape_cannot_be_gone_on_from(trained, presets, tmp_path, monkeypatch):
+    other = replace(TOKENIZERS["tiny-vq"], config=tokenizer_config(vocab=16, ch=64))
+    monkeypatch.setitem(TOKENIZERS, "tiny-vq-other", other)
+    with pytest.raises(
+        ValueError, match=r"start: .* does not have the shape of the preset: ch is 32 there, 64 here; vocab"
+    ):
+        train_tokenizer("tiny-vq-other", str(trained / "images"), tmp_path / "x", start=str(trained / "vq"))
+    assert not (tmp_path / "x").exists()
+
+
+def test_tuning_the_decoder_keeps_the_tokens_and_lowers_the_error(trained, presets, tmp_path):
+    path = tune_decoder(str(trained / "vq"), str(trained / "images"), tmp_path / "tuned", Options(steps=20))
+    before, after = (load_tokenizer(p) for p in (trained / "vq", path.parent))
+    assert fingerprint(before) == fingerprint(after)
+    log = [json.loads(line) for line in (tmp_path / "tuned" / "log.jsonl").read_text().splitlines()]
+    first = json.loads((trained / "vq" / "log.jsonl").read_text().splitlines()[-1])
+    assert log[-1]["val_mse"] < first["val_mse"]
+    assert log[-1]["perplexity_per_scale"] == first["perplexity_per_scale"]

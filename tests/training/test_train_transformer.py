@@ -1,0 +1,189 @@
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import SIDES, image_folder, lively_var, random_tokens, tiny_tokenizer, tiny_var, var_config
+
+from varlite import load
+from varlite.checkpoints import load as pretrained
+from varlite.datasets.tokens import cache_tokens, fingerprint
+from varlite.presets import MODELS, TransformerRecipe
+from varlite.training import train_transformer as stage2
+from varlite.training.options import Options
+from varlite.training.train_transformer import decay_groups, learning_rate, validate_transformer, weight_decay
+
+
+@pytest.mark.parametrize(
+    ("changes", "vectors"), [({}, None), ({"shared_adaln": True}, "offset_nC"), ({"adaln": False}, "norm_nC")]
+)
+def test_weight_decay_acts_on_matrices_and_the_class_table_alone(changes, vectors):
+    model = tiny_var(**changes)
+    decayed, free = decay_groups(model, 0.05)
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.05, 0.0)
+    assert len(decayed["params"]) + len(free["params"]) == len(names)
+    decayed = {names[id(p)] for p in decayed["params"]}
+    assert {"class_embed.table.weight", "token_embed.weight", "head.linear.weight"} <= decayed
+    assert all(f"blocks.1.{name}.weight" in decayed for name in ("attn.qkv", "attn.proj", "ffn.fc1", "ffn.fc2"))
+    free = {names[id(p)] for p in free["params"]}
+    assert {"pos_start", "pos_LC", "level_embed.weight", "blocks.0.attn.log_scale", "blocks.0.attn.q_bias"} <= free
+    assert all(name in free for name in names.values() if name.endswith("bias"))
+    assert vectors is None or f"blocks.1.ada_ln.{vectors}" in free
+
+
+def test_one_batch_can_be_learned_by_heart():
+    model, tokenizer = tiny_var(class_dropout=0.0, gamma_init=0.1).train(), tiny_tokenizer()
+    torch.manual_seed(0)
+    idx, label_B = random_tokens(SIDES, batch=4), torch.arange(4)
+    optimizer = torch.optim.AdamW(decay_groups(model, 0.05), lr=3e-3, betas=(0.9, 0.95))
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = model.loss(tokenizer, idx, label_B)
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.02
+    with torch.inference_mode():
+        logits_BLV = model.eval()(tokenizer.inputs(idx), label_B)
+    assert torch.equal(logits_BLV.argmax(-1), torch.cat(idx, 1))
+
+
+@pytest.fixture
+def cached(trained, presets):
+    tokenizer = load(trained / "var")[1]
+    return tokenizer, cache_tokens(tokenizer, str(trained / "images"), "train")
+
+
+def test_validation_drops_no_label_and_averages_over_all_tokens(cached):
+    tokenizer, cache = cached
+    model = lively_var(classes=2, class_dropout=1.0).train()
+    idx_BL, label_B = cache.batch(torch.arange(len(cache)))
+    scores = validate_transformer(model, tokenizer, cache)
+    assert scores == validate_transformer(model.train(), tokenizer, cache)
+    with torch.inference_mode():
+        loss = model.eval().loss(tokenizer, model.scales.split(idx_BL), label_B)
+        logits_BLV = model(tokenizer.inputs(model.scales.split(idx_BL)), label_B)
+    assert scores["val_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    wrong_BL = (logits_BLV.argmax(-1) != idx_BL).float()
+    assert scores["val_error"] == pytest.approx(wrong_BL.mean().item(), rel=1e-5)
+    assert scores["val_error_last"] == pytest.approx(wrong_BL[:, -25:].mean().item(), rel=1e-5)
+    few = validate_transformer(model, tokenizer, cache, n=7)
+    assert few["val_error"] == pytest.approx(wrong_BL[:7].mean().item(), rel=1e-5)
+
+
+def test_a_short_training_learns_the_tokens_and_the_classes(trained):
+    log = [json.loads(line) for line in (trained / "var" / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"] and log[-1]["val_loss"] < 0.5 * log[0]["loss"]
+    model, tokenizer = load(trained / "var")
+    assert model.config.classes == 2  # the data's, whatever the preset says
+    assert not model.training and tokenizer.scales == model.scales
+
+
+def test_a_training_takes_vocabulary_and_scales_from_its_tokenizer(trained, presets, tmp_path, monkeypatch):
+    other = replace(MODELS["tiny-var"], config=var_config(vocab=99, z=5, scales=[1, 2, 3]))
+    monkeypatch.setitem(MODELS, "other", other)
+    stage2.train("other", str(trained / "images"), tmp_path / "out", tokenizer=trained / "vq", options=Options(steps=1))
+    model, _ = load(tmp_path / "out")
+    assert (model.config.vocab, model.config.z, model.config.scales) == (32, 8, SIDES)
+
+
+def test_the_papers_schedule_rises_stays_and_falls_on_a_line():
+    recipe = TransformerRecipe(steps=1000, batch=8, lr=1.0, warmup=20, ema=0.0, schedule="linear", final=0.1)
+    rates = [learning_rate(step, recipe) for step in range(1000)]
+    assert rates[0] == 0.005 and rates[10] == pytest.approx(0.5025) and rates[20:69] == [1.0] * 49
+    # A line from 1 to 0.1 over the last 95 % of what follows the warm-up.
+    assert rates[20 + 49 + 466] == pytest.approx(0.55, abs=1e-3) and rates[-1] == pytest.approx(0.1, abs=2e-3)
+
+
+def test_weight_decay_moves_to_its_final_value_or_stays():
+    recipe = TransformerRecipe(steps=100, batch=8, lr=1.0, warmup=5, ema=0.0)
+    assert {weight_decay(step, recipe) for step in range(100)} == {0.05}
+    moving = replace(recipe, final_weight_decay=0.08)
+    assert [weight_decay(step, moving) for step in (0, 50, 100)] == pytest.approx([0.05, 0.065, 0.08])
+
+
+@pytest.mark.parametrize(
+    "name, steps, lr, final, decay",
+    [
+        ("var-d16", 333_600, 3e-4, 0.1, 0.05),
+        ("var-d20", 417_000, 3e-4, 0.1, 0.05),
+        ("var-d24", 583_800, 2.4e-4, 0.01, 0.05),
+        ("var-d30", 437_850, 3.2e-4, 0.01, 0.08),
+        ("var-d36", 583_800, 2.4e-4, 0.01, 0.08),
+    ],
+)
+def test_the_published_presets_have_the_papers_recipes(name, steps, lr, final, decay):
+    recipe = MODELS[name].recipe
+    assert (recipe.steps, recipe.final, recipe.final_weight_decay) == (steps, final, decay)
+    assert recipe.lr == pytest.approx(lr) and recipe.warmup == steps // 50 and recipe.schedule == "linear"
+    assert (recipe.weight_decay, recipe.clip, MODELS[name].config.class_dropout) == (0.05, 2.0, 0.1)
+
+
+def changed(before, after):
+    """Names of the weights that are not the same in both models."""
+    pairs = zip(before.state_dict().items(), after.state_dict().values(), strict=True)
+    return [name for (name, a), b in pairs if a.shape != b.shape or not torch.allclose(a, b, atol=1e-6)]
+
+
+def test_fine_tuning_for_other_classes_starts_with_all_weights_but_the_class_table(trained, presets, tmp_path, capsys):
+    data = image_folder(tmp_path / "images", classes=("a", "b", "c"))
+    options = Options(device="cpu", steps=1, lr=1e-12, recipe=("ema=0",))
+    stage2.train("tiny-var", str(data), tmp_path / "out", start=str(trained / "var"), options=options)
+    assert "class table new: 3 classes instead of 2" in capsys.readouterr().err
+    first = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[0])
+    assert first["step"] == 0 and first["class_table"] == "new: 3 classes instead of 2"
+    (before, vq), (after, same_vq) = load(trained / "var"), load(tmp_path / "out")
+    assert changed(before, after) == ["class_embed.table.weight"] and after.config.classes == 3
+    assert fingerprint(vq) == fingerprint(same_vq)
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["started_from"]["preset"] == "tiny-var" and "--start" in card["training"]["command"]
+
+
+def test_fine_tuning_for_the_same_classes_keeps_the_class_table(trained, presets, tmp_path):
+    options = Options(device="cpu", steps=1, lr=1e-12, recipe=("ema=0",))
+    stage2.train("tiny-var", str(trained / "images"), tmp_path, start=str(trained / "var"), options=options)
+    tables = [load(folder)[0].class_embed.table.weight for folder in (trained / "var", tmp_path)]
+    assert torch.allclose(*tables, atol=1e-6)
+
+
+def test_a_start_of_another_shape_is_refused_with_the_difference(trained, presets, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "deeper", replace(MODELS["tiny-var"], config=var_config(depth=3)))
+    with pytest.raises(
+        ValueError, match=r"start: .* does not have the shape of preset deeper: depth is 2 there, 3 here"
+    ):
+        stage2.train("deeper", str(trained / "images"), tmp_path / "out", start=str(trained / "var"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_fine_tuning_from_published_weights(trained, presets, tmp_path, monkeypatch):
+    published = replace(MODELS["tiny-var"], config=var_config(classes=2), hub=("nobody/nothing", "var_tiny.pth"))
+    monkeypatch.setitem(MODELS, "tiny-published", published)
+    monkeypatch.setattr(pretrained, "CHECKPOINTS", tmp_path / "shipped")
+    shutil.copytree(trained / "vq", tmp_path / "shipped" / "tiny-vq")
+    pretrained.convert(trained / "var" / "model.safetensors", tmp_path / "weights" / "var_tiny.pth")
+    options = Options(device="cpu", steps=1, lr=1e-12, recipe=("ema=0",))
+    stage2.train(
+        "tiny-var", str(trained / "images"), tmp_path / "out", start="tiny-published",
+        weights=tmp_path / "weights" / "var_tiny.pth", options=options,
+    )  # fmt: skip
+    assert changed(load(trained / "var")[0], load(tmp_path / "out")[0]) == []
+
+
+def test_pictures_are_drawn_while_training(trained):
+    for stage in ("vq", "var"):
+        assert [path.name for path in sorted((trained / stage / "pictures").iterdir())] == [
+            "0000020.png",
+            "0000040.png",
+        ]
+
+
+def test_dropped_labels_are_those_whose_chance_is_below_the_share():
+    model, tokenizer = lively_var(class_dropout=0.5).train(), tiny_tokenizer()
+    idx, label_B = random_tokens(SIDES, batch=2), torch.tensor([1, 2])
+    null = torch.full_like(label_B, model.class_embed.null)
+    dropped = model.loss(tokenizer, idx, label_B, torch.tensor([0.1, 0.2]))
+    kept = model.loss(tokenizer, idx, label_B, torch.tensor([0.5, 0.9]))
+    model.eval()
+    assert torch.equal(dropped, model.loss(tokenizer, idx, null))
+    assert torch.equal(kept, model.loss(tokenizer, idx, label_B))

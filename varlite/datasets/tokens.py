@@ -1,0 +1,135 @@
+"""Token maps of a dataset, made once and kept: training a transformer never runs the encoder."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from filelock import FileLock
+from tqdm import tqdm
+
+from varlite.datasets import Dataset, open_dataset
+from varlite.datasets.batches import ahead
+from varlite.datasets.pixels import to_float
+from varlite.io.files import write_json
+from varlite.io.places import cache_folder
+from varlite.tokenizer import VQVAE
+
+
+def fingerprint(tokenizer: VQVAE) -> str:
+    """SHA-256 of what tokens depend on: the schedule, encoder, codebook and phi's, but not the decoder."""
+    digest = hashlib.sha256(str(tokenizer.scales.sides).encode())
+    for name, tensor in sorted(tokenizer.state_dict().items()):
+        if name.startswith(("decoder.", "post_quant.")):
+            continue
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class TokenCache:
+    """Token maps of a whole dataset on disk: `tokens.npy` (N, L) uint16, memory-mapped, `labels.npy`, `meta.json`.
+
+    Raises ValueError if the files are damaged.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        try:
+            self.meta = json.loads((folder / "meta.json").read_text())
+            self.tokens = np.load(folder / "tokens.npy", mmap_mode="r")
+            self.labels = torch.from_numpy(np.load(folder / "labels.npy"))
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{folder} is damaged ({error}): delete it, and the tokens are made again") from None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def batch(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(idx_BL int64, labels (B,)) of the given rows."""
+        return torch.from_numpy(self.tokens[indices.numpy()].astype(np.int64)), self.labels[indices]
+
+
+@torch.inference_mode()
+def cache_tokens(tokenizer: VQVAE, data: str, split: str, batch: int | None = None, flip: bool = False) -> TokenCache:
+    """The token maps of a split, from the cache if they are there, otherwise encoded now; interrupted, it resumes.
+
+    One folder in VARLITE_CACHE (default ~/.cache/varlite) for each tokenizer and dataset, by their checksums. Images
+    are cut from the middle. With `flip` each has a second row, of its mirror image: 2i is image i, 2i + 1 its mirror.
+    The row of an unreadable image is that of the next that can be read, label included; `meta["skipped"]` names it.
+    `batch` images are encoded at a time; None is what a few GB of memory hold.
+    Raises ValueError for a codebook of more than 16 bits, OSError where the disk is too small.
+    """
+    h, w = tokenizer.image_size()
+    batch = min(250, max(1, 2**20 // (h * w))) if batch is None else batch
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    dataset = open_dataset(data, split, (h, w), tokenizer.config.channels)
+    tokenizer_sha256 = fingerprint(tokenizer)
+    folder = cache_folder() / f"tokens-{tokenizer_sha256[:12]}-{dataset.checksum[:12]}{'-flip' * flip}"
+    if (folder / "meta.json").exists():
+        return TokenCache(folder)
+    if tokenizer.config.vocab > 2**16:
+        raise ValueError(f"tokens are kept in 16 bits: a codebook of {tokenizer.config.vocab} codes is too large")
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(folder.name + ".lock")):  # a second training that wants the same tokens waits
+        if not (folder / "meta.json").exists():
+            about = {"data": data, "split": split, "flip": flip, "tokenizer_sha256": tokenizer_sha256}
+            _encode(tokenizer, dataset, folder, about, batch)
+    return TokenCache(folder)
+
+
+def _encode(tokenizer: VQVAE, dataset: Dataset, folder: Path, about: dict[str, Any], batch: int) -> None:
+    # Rows written so far count as done only once `progress.json` says so, after they are on disk.
+    partial, views = folder.with_name(folder.name + ".partial"), 1 + about["flip"]
+    partial.mkdir(parents=True, exist_ok=True)
+    n, L, progress = len(dataset.labels), tokenizer.scales.total, partial / "progress.json"
+    state: dict[str, Any] = json.loads(progress.read_text()) if progress.exists() else {"done": 0, "skipped": {}}
+    done, device = state["done"], next(tokenizer.parameters()).device
+    need, free = (n - done) * views * (2 * L + 8), shutil.disk_usage(partial).free
+    if need > free:
+        raise OSError(f"{cache_folder()}: the tokens need {need / 1e6:.0f} MB more, {free / 1e6:.0f} MB are free")
+    bar = tqdm(total=n, initial=done, desc=f"tokens of {about['data']} {about['split']}", unit="image", mininterval=1)
+    with (
+        bar,
+        open_rows(partial / "tokens.npy", (n * views, L), np.uint16, done * views) as tokens,
+        open_rows(partial / "labels.npy", (n * views,), np.int64, done * views) as labels,
+    ):
+        batches = torch.arange(done, n).split(batch) if done < n else ()
+        images = ahead(lambda step: dataset.images(batches[step]), len(batches))
+        for step, rows in enumerate(batches):
+            img = images(step)
+            if views == 2:
+                img = torch.stack([img, img.flip(-1)], 1).flatten(0, 1)
+            idx_BL = torch.cat(tokenizer.encode(to_float(img.to(device))), 1)
+            label_B = dataset.labels[rows].repeat_interleave(views)  # after the images: see ImageFolder
+            for file, written in ((tokens, idx_BL.cpu().numpy().astype(np.uint16)), (labels, label_B.numpy())):
+                file.write(written.tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+            state = {"done": int(rows[-1]) + 1, "skipped": state["skipped"] | dataset.skipped}
+            write_json(progress, state)
+            bar.update(len(rows))
+            if state["skipped"]:
+                bar.set_postfix({"skipped": len(state["skipped"])}, refresh=False)
+    about = about | {"data_sha256": dataset.checksum, "scales": tokenizer.scales.sides, "classes": dataset.classes}
+    write_json(partial / "meta.json", about | {"skipped": state["skipped"]})
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+def open_rows(path: Path, shape: tuple[int, ...], dtype: type, done: int) -> BinaryIO:
+    """A .npy file of `shape`, new unless some rows are `done`, opened to write the next one.
+
+    Ordinary writes raise OSError on a full disk, where writing to a memory-mapped file would end the process.
+    """
+    if not done:
+        np.lib.format.open_memmap(path, "w+", dtype, shape=shape)
+    array = np.load(path, mmap_mode="r")
+    file = open(path, "r+b")  # noqa: SIM115
+    file.seek(array.offset + done * array.strides[0])
+    return file

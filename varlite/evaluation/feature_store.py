@@ -1,0 +1,128 @@
+"""Rows of features on disk, written as they are made: memory does not grow with their number, and a kill loses a batch.
+
+One folder in VARLITE_CACHE for each set of images. Batches are cut by row numbers alone, so that it makes no difference
+which process makes one, or after how many interruptions.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from varlite.io.files import write_json
+from varlite.io.places import cache_folder
+
+
+class Rows:
+    """An array (N, ...) in a file. Indexing reads: `rows[10:20]` or `rows[numbers]` is a tensor."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any = np.float32):
+        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
+        self.row_bytes = self.dtype.itemsize * int(np.prod(shape[1:]))
+
+    def create(self) -> None:
+        """All zero. Raises OSError where no file can be made."""
+        with open(self.path, "wb") as file:
+            file.truncate(self.shape[0] * self.row_bytes)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> torch.Tensor:
+        # Mapped anew each time: pages that stay mapped count as memory of this process.
+        mapped = np.memmap(self.path, self.dtype, "r", shape=self.shape)
+        return torch.from_numpy(np.array(mapped[rows.numpy() if isinstance(rows, torch.Tensor) else rows]))
+
+    def write(self, start: int, block: torch.Tensor | np.ndarray) -> None:
+        """Put `block` at row `start` and below. Raises OSError, on a full disk say."""
+        with open(self.path, "r+b") as file:
+            file.seek(start * self.row_bytes)
+            file.write(np.ascontiguousarray(block, self.dtype).tobytes())
+
+
+class Processes:
+    """Which of how many processes this is: the only one, or one of those that torchrun started."""
+
+    def __init__(self, device: torch.device):
+        self.state, self.device, self.index, self.count = None, device, 0, 1
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            from accelerate import PartialState
+
+            self.state = PartialState(cpu=device.type == "cpu")
+            self.device, self.index, self.count = self.state.device, self.state.process_index, self.state.num_processes
+        self.main = self.index == 0
+
+    def wait(self) -> None:
+        if self.state is not None:
+            self.state.wait_for_everyone()
+
+
+class Work:
+    """The folder for one set of images: `arrays` by name, and the seconds that each finished batch took.
+
+    plan: all that decides the numbers; its digest names the folder.
+    wait: for another process with the same plan; otherwise that raises OSError.
+    """
+
+    def __init__(
+        self, plan: dict[str, Any], num: int, batch: int, arrays: dict[str, tuple[tuple[int, ...], Any]],
+        processes: Processes, wait: bool = False,
+    ):  # fmt: skip
+        plan = plan | {"num": num, "batch": batch, "arrays": {name: list(shape) for name, (shape, _) in arrays.items()}}
+        digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+        self.folder, self.num, self.batch, self.processes = (
+            cache_folder() / f"evaluate-{digest[:16]}",
+            num,
+            batch,
+            processes,
+        )
+        self.arrays = {name: Rows(self.folder / name, (num, *shape), dtype) for name, (shape, dtype) in arrays.items()}
+        self.seconds = Rows(self.folder / "seconds", (-(-num // batch),), np.float64)
+        if processes.main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.folder / ".lock")
+            try:
+                self._lock.acquire(timeout=-1 if wait else 0)
+            except Timeout:
+                raise OSError(f"another process is at the same evaluation, in {self.folder}: wait for it") from None
+            if not (self.folder / "plan.json").exists():
+                for rows in [*self.arrays.values(), self.seconds]:
+                    rows.create()
+                write_json(self.folder / "plan.json", plan)
+        processes.wait()
+
+    def fill(self, make: Callable[[slice], Any], keep: Callable[[Any, slice], dict[str, Any]], what: str) -> None:
+        """Make the batches that are missing, this process its share: `keep(make(rows), rows)` gives a block by name.
+
+        The seconds noted are those of `make`.
+        """
+        mine = range(self.processes.index, len(self.seconds), self.processes.count)
+        missing = [i for i in mine if self.seconds[i : i + 1].item() == 0]
+        bar = tqdm(missing, desc=what, unit="batch", mininterval=0.5, delay=3, disable=not self.processes.main)
+        try:
+            for i in bar:
+                rows = slice(i * self.batch, min((i + 1) * self.batch, self.num))
+                start = time.monotonic()
+                made = make(rows)
+                seconds = time.monotonic() - start
+                for name, block in keep(made, rows).items():
+                    self.arrays[name].write(rows.start, block)
+                self.seconds.write(i, np.array([max(seconds, 1e-9)]))
+            self.processes.wait()
+        finally:
+            bar.close()
+            if self.processes.main:
+                self._lock.release()
+
+    def remove(self) -> None:
+        if self.processes.main:
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,106 @@
+"""The ablation of VAR's table 3 at small scale: from raster order to next-scale, one thing added at a time.
+
+The models are those of `varlite sweep fashion`, which differ in nothing but what a row names: equal blocks, images,
+order of the data and rate of learning.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from varlite.checkpoints.load import load
+from varlite.commands.info import parameters
+from varlite.evaluation.scoring import Request, evaluate
+from varlite.experiments.bands import SCORES, open_record, summary
+from varlite.experiments.scaling_laws import flops
+from varlite.io.files import sha256, write_json
+from varlite.speed.timing import seconds_per_image
+from varlite.training.loop import machine
+
+# The papers keep 900 of 4,096 codes; of 512 that is 112.
+ALL = {"cfg": 0.0, "top_k": 0, "top_p": 0.0}
+TOP_K = {"cfg": 0.0, "top_k": 112, "top_p": 0.0}
+GUIDED = {"cfg": 1.5, "top_k": 112, "top_p": 0.0}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: its number there, what it adds, and the run and settings that it is measured with."""
+
+    row: int
+    step: str
+    run: str
+    settings: dict[str, Any]
+
+
+ROWS = [
+    Row(1, "AR: raster scan", "fashion-raster-d4-plain", ALL),
+    Row(2, "next-scale", "fashion-var-d4-plain", ALL),
+    Row(3, "+ AdaLN", "fashion-var-d4-unnormed", ALL),
+    Row(4, "+ top-k", "fashion-var-d4-unnormed", TOP_K),
+    Row(5, "+ guidance", "fashion-var-d4-unnormed", GUIDED),
+    Row(6, "+ attention normalisation", "fashion-var-d4", GUIDED),
+    Row(7, "+ scale up", "fashion-var-d5", GUIDED),
+]
+# Beyond the paper's: the raster model with all that VAR has, and M-VAR.
+BESIDE = [
+    Row(8, "raster scan with all of it", "fashion-raster-d4", GUIDED),
+    Row(9, "M-VAR", "fashion-mvar-d4", GUIDED),
+]
+
+
+def reproduce_ablation(
+    out: Path, runs: Path, num: int = 10_000, seed: int = 0, device: str | torch.device = "cpu"
+) -> dict[str, Any]:
+    """Measure every row, and again with each other training seed there is in `runs`; written to `out`/ablation.json.
+
+    Scores of all training seeds of a row are under "runs"; time, FLOPs and parameters are of the first. Finished
+    measurements are kept. Raises FileNotFoundError, before anything is measured, for a run that is not trained.
+    """
+    of_row = {row.row: folders(runs, row.run) for row in ROWS + BESIDE}
+    path = out / "ablation.json"
+    record = open_record(path, {"num": num, "seed": seed}, {"scores": {}})
+    for row in ROWS + BESIDE:
+        done = record["scores"].setdefault(str(row.row), {})
+        for training_seed, folder in of_row[row.row].items():
+            checksum = sha256(folder / "model.safetensors")
+            if done.get(training_seed, {}).get("weights_sha256") == checksum:
+                continue
+            request = Request(str(folder), metrics=SCORES, num=num, seed=seed, **row.settings)
+            scores = evaluate(request, None, device)["scores"]
+            done[training_seed] = {name: scores[name] for name in SCORES} | {"weights_sha256": checksum}
+            write_json(path, record)
+    record["rows"] = describe_rows(record["scores"], {row: found["0"] for row, found in of_row.items()}, device)
+    record |= {"command": f"varlite reproduce ablation --num {num}", "machine": machine()}
+    write_json(path, record)
+    return record
+
+
+def folders(runs: Path, name: str) -> dict[str, Path]:
+    """{training seed: folder} of the finished runs of one model. Raises FileNotFoundError where there is none."""
+    found = {"0": runs / name} | {path.name.partition("@")[2]: path for path in sorted(runs.glob(f"{name}@*"))}
+    if not (found["0"] / "model.safetensors").exists():
+        raise FileNotFoundError(f"{found['0']} holds no finished training: `varlite sweep fashion` trains all of them")
+    return {seed: path for seed, path in found.items() if (path / "model.safetensors").exists()}
+
+
+def describe_rows(
+    scores: dict[str, dict[str, dict[str, Any]]], first: dict[int, Path], device: str | torch.device
+) -> list[dict[str, Any]]:
+    """The table: of each row what it is, what it costs, and mean and band of its scores over training seeds."""
+    loaded = {row: load(folder, device=device) for row, folder in first.items()}
+    rows = ROWS + BESIDE
+    seconds = seconds_per_image([(*loaded[row.row], row.settings) for row in rows])
+    table = []
+    for row, time in zip(rows, seconds, strict=True):
+        model, runs = loaded[row.row][0], scores[str(row.row)]
+        mean, band = summary({seed: {name: run[name] for name in SCORES} for seed, run in runs.items()})
+        table.append(
+            {"row": row.row, "step": row.step, "model": row.run, "settings": row.settings}
+            | {"parameters": parameters(model), "gflop_per_image": round(flops(model.config, "sampling") / 1e9, 4)}
+            | {"seconds_per_image": time, "relative_cost": round(time / seconds[0], 3)}
+            | {"runs": runs, "mean": mean, "band": band}
+        )
+    return table

@@ -1,0 +1,52 @@
+"""What makes a codebook collapse, and what each remedy buys: the same small tokenizer, trained briefly in every way."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from varlite.io.files import write_json
+from varlite.presets import TOKENIZERS, TokenizerRecipe
+from varlite.training.loop import command, machine, override
+from varlite.training.options import Options
+from varlite.training.train_tokenizer import train_config
+
+# fashion-vq with fewer channels at the lowest resolution, to be quick.
+CONFIG = replace(TOKENIZERS["fashion-vq"].config, multipliers=(1, 2, 2), decoder_blocks=(0, 1, 1))
+BARE = TokenizerRecipe(
+    steps=300, batch=64, lr=1e-3, warmup=50, ema=0.98, l1=0.2, quantizer=0.2, start="noise", reseed=False
+)
+ARMS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "start on residuals": {"start": "residuals"},
+    "start on k-means": {"start": "kmeans"},
+    "follow the mean": {"codebook": "mean"},
+    "cosine lookup": {"znorm": True},
+    "re-seed dead codes": {"reseed": True},
+    "start on residuals, re-seed": {"start": "residuals", "reseed": True},
+}
+CURVE = ("step", "l2", "codes_used", "codes_used_per_scale", "perplexity_per_scale")
+
+
+def ablate_codebook(data: str, runs: Path, out: Path, options: Options = Options()) -> dict[str, Any]:
+    """Train every arm in a folder of `runs`, write curves and final scores to `out`. Interrupted, it resumes."""
+    recipe, arms = override(BARE, options), {}
+    line = command("ablate-codebook", options, data=data)
+    for name, changes in ARMS.items():
+        config = replace(CONFIG, znorm=changes.get("znorm", False))
+        of_arm = replace(recipe, **{key: value for key, value in changes.items() if key != "znorm"})
+        folder = runs / name.replace(",", "").replace(" ", "-")
+        train_config(config, of_arm, name, data, folder, options, line)
+        log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        curve = [{key: line[key] for key in CURVE} for line in log]
+        arms[name] = {"changes": changes, "curve": curve, "val_mse": log[-1]["val_mse"]}
+    result = {
+        "command": line,
+        "machine": machine(),
+        "seed": options.seed,
+        "config": asdict(CONFIG),
+        "recipe": asdict(recipe),
+        "arms": arms,
+    }
+    write_json(out, result)
+    return result

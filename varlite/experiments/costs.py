@@ -1,0 +1,121 @@
+"""What sampling and training cost on this machine: `varlite reproduce speed`, for data/results/speed.json."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from varlite import sampling
+from varlite.checkpoints.load import twin
+from varlite.evaluation.scoring import Request, evaluate, versions
+from varlite.experiments.bands import SCORES, open_record
+from varlite.experiments.scaling_laws import size
+from varlite.io.files import write_json
+from varlite.io.memory import keep_freed_memory
+from varlite.models import MODELS as KINDS
+from varlite.models import VAR
+from varlite.prepare import prepare
+from varlite.speed.bench import CPU, Round, Way, bench, figure, measure, open_model, sample
+from varlite.speed.mvar_state import SCHEDULES, open_gates
+from varlite.tokenizer import VQVAE, TokenizerConfig
+from varlite.training.loop import machine
+
+BENCHES: dict[str, dict[str, Any]] = {
+    "VAR-d16, batch 1": {"name": "var-d16", "batch": 1, "precision": "int8"},
+    "VAR-d16, batch 4": {"name": "var-d16", "batch": 4, "precision": "int8"},
+    "fashion-var-d4, batch 64": {"name": "fashion-var-d4", "batch": 64, "precision": "int8"},
+    "training fashion-var-d4": {"name": "fashion-var-d4", "batch": 64, "what": "train"},
+    "training fashion-var-d2": {"name": "fashion-var-d2", "batch": 64, "what": "train"},
+}
+QUALITY = ("fashion-var-d4", "fashion-var-d6", "fashion-mvar-d4")  # to be scored in int8
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+DEPTHS = (1, 2, 3, 4, 5, 6)
+
+
+def reproduce_speed(out: Path, num: int = 10_000, rounds: int = 5, device: torch.device = CPU) -> dict[str, Any]:
+    """Every bench, the cost over batch size, depth and resolution, and on a CPU the scores of `num` samples in int8.
+
+    Written to `out`/speed.json part by part.
+
+    Finished parts are kept. Raises ValueError if the file holds those of another number of rounds or samples.
+    """
+    path = out / "speed.json"
+    record = open_record(path, {"rounds": rounds, "num": num}, {"bench": {}, "int8": {}})
+    for title, options in BENCHES.items():
+        if title not in record["bench"]:
+            record["bench"][title] = bench(**options, device=device, rounds=rounds)
+            write_json(path, record)
+    parts: dict[str, Callable] = {"batch": over_batch, "depth": over_depth, "resolution": over_resolution}
+    for name, part in parts.items():
+        if name not in record:
+            record[name] = part(rounds, device)
+            write_json(path, record)
+    for name in QUALITY if device.type == "cpu" else ():
+        if name not in record["int8"]:
+            scores = evaluate(Request(name, metrics=SCORES, num=num, precision="int8"), None, device)["scores"]
+            record["int8"][name] = {score: scores[score] for score in SCORES}
+            write_json(path, record)
+    record["command"], record["machine"], record["versions"] = (
+        f"varlite reproduce speed --num {num}",
+        machine(),
+        versions(),
+    )
+    write_json(path, record)
+    return record
+
+
+def over_batch(rounds: int, device: torch.device) -> list[dict[str, Any]]:
+    """fashion-var-d4, decoding included."""
+    model, tokenizer, _ = open_model("fashion-var-d4", device)
+    return timed({B: (model, tokenizer, B) for B in BATCHES}, "batch", rounds, device)
+
+
+def over_depth(rounds: int, device: torch.device) -> list[dict[str, Any]]:
+    """The ladder's models, 64 images at a time; `size` is the N of the scaling laws."""
+    models = {d: open_model(f"fashion-var-d{d}", device)[:2] for d in DEPTHS}
+    rows = timed({d: (*pair, 64) for d, pair in models.items()}, "depth", rounds, device)
+    return [row | {"size": size(models[row["depth"]][0].config)} for row in rows]
+
+
+def over_resolution(rounds: int, device: torch.device) -> list[dict[str, Any]]:
+    """VAR and M-VAR of depth 4 and width 256 on random weights, one image, with hardly a decoder."""
+    rows = []
+    for kind in ("var", "mvar"):
+        works = {}
+        for side, sides in SCHEDULES.items():
+            cls, config_cls = KINDS[kind]
+            torch.manual_seed(0)
+            model = open_gates(cls(config_cls(depth=4, width=256, heads=4, scales=sides)).eval()).to(device)
+            net: dict[str, Any] = {"ch": 32, "multipliers": (1, 1), "encoder_blocks": (0, 0), "decoder_blocks": (0, 0)}
+            works[side] = (model, VQVAE(TokenizerConfig(scales=sides, **net)).eval().to(device), 1)
+        tokens = {side: model.scales.total for side, (model, _, _) in works.items()}
+        found = timed(works, "side", rounds, device)
+        rows += [{"kind": kind, "tokens": tokens[row["side"]]} | row for row in found]
+    return rows
+
+
+def timed(
+    works: Mapping[int, tuple[VAR, VQVAE, int]], name: str, rounds: int, device: torch.device
+) -> list[dict[str, Any]]:
+    """A row for each work, (model, tokenizer, batch), all in turns: medians an image."""
+    keep_freed_memory()
+    ready = {id(model): prepare(twin(model)) for model, _, _ in works.values()}
+    ways = {
+        x: Way(partial(sample, ready[id(model)], tokenizer, batch, "float32", sampling.keep_top))
+        for x, (model, tokenizer, batch) in works.items()
+    }
+    found: dict[int, list[Round]] = {x: [] for x in works}
+    for i in range(rounds + 1):
+        for x, way in ways.items():
+            found[x].append(measure(way, i, device))
+    rows = []
+    for x, (_, _, batch) in works.items():
+        counted = found[x][1:]
+        ms = {s: figure(median(1000 * sum(r.stages[s]) for r in counted) / batch) for s in counted[0].stages}
+        by_scale = zip(*(r.stages["transformer"] for r in counted), strict=True)
+        row = {name: x, "seconds_per_image": figure(median(r.seconds for r in counted) / batch), "ms_by_stage": ms}
+        rows.append(row | {"transformer_ms_by_scale": [figure(1000 * median(t) / batch) for t in by_scale]})
+    return rows

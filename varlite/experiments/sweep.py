@@ -1,0 +1,105 @@
+"""The ladder and the ablation: many small models, trained alike and one after another by one command that resumes.
+
+All see the same token maps in the same order, and as many of them. The curves go to one file, which
+varlite/evaluation/scaling.py and the notebooks read.
+"""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from varlite.checkpoints.load import convert
+from varlite.io.files import sha256, write_json
+from varlite.models import MODELS as KINDS
+from varlite.presets import MODELS, TransformerRecipe, choose, ladder
+from varlite.training.loop import command, machine
+from varlite.training.options import Options
+from varlite.training.train_tokenizer import train_tokenizer
+from varlite.training.train_transformer import train
+
+VALIDATE_EVERY = 150
+RASTER_TOKENIZER, RASTER_START = "fashion-vq-raster", "fashion-vq"
+CURVE = ("step", "loss", "val_loss", "val_loss_last", "val_error", "val_error_last", "seconds")
+
+# What is trained, in this order: (preset, seed). A second seed shows how far chance goes.
+SWEEPS: dict[str, list[tuple[str, int]]] = {
+    "fashion": [
+        *((f"fashion-var-d{depth}", 0) for depth in (4, 1, 2, 3)),
+        ("fashion-mvar-d4", 0),
+        ("fashion-var-d5", 0),
+        ("fashion-var-d4", 1),
+        ("fashion-raster-d4", 0),
+        ("fashion-var-d4-plain", 0),
+        ("fashion-var-d4-unnormed", 0),
+        ("fashion-raster-d4-plain", 0),
+        ("fashion-mvar-d2", 0),
+        ("fashion-var-d4-plain", 1),
+        ("fashion-raster-d4-plain", 1),
+        ("fashion-var-d4-unnormed", 1),
+        ("fashion-var-d6", 0),
+    ]
+}
+
+
+def sweep(name: str, runs: Path, out: Path, options: Options = Options()) -> dict[str, Any]:
+    """Train every model of sweep `name` in a folder of `runs`, and write all curves to `out` after each.
+
+    Interrupted, the same command goes on; finished runs are kept. `options.seed` is added to each run's own.
+    Raises ValueError for an unknown sweep and for a recipe's entry, or a configuration, unlike that of a run begun.
+    """
+    arms = choose(SWEEPS, name, "sweep")
+    done: dict[str, Any] = {}
+    result = {"command": command(f"sweep {name}", options), "machine": machine(), "runs": done}
+    for preset, seed in arms:
+        row = MODELS[preset]
+        tokenizer = None
+        if row.tokenizer == RASTER_TOKENIZER:
+            tokenizer = raster_tokenizer(name, runs)
+        run = preset if seed == 0 else f"{preset}@{seed}"
+        recipe = (*changes(row.recipe, ladder(row.config.depth), options), *options.recipe)
+        of_run = replace(options, seed=options.seed + seed, recipe=recipe)
+        path = train(preset, name, runs / run, tokenizer=tokenizer, options=of_run, validate_every=VALIDATE_EVERY)
+        done[run] = summary(path)
+        write_json(out, result)
+    return result
+
+
+def raster_tokenizer(data: str, runs: Path) -> Path:
+    """Train the tokenizer of the raster models; the file that is returned has the half precision in which it ships, so
+    that a model that ships speaks its very tokens."""
+    trained = train_tokenizer(RASTER_TOKENIZER, data, runs / RASTER_TOKENIZER, start=RASTER_START)
+    half = trained.with_name("half.safetensors")
+    if not half.exists():
+        convert(trained, half, torch.float16)
+    return half
+
+
+def changes(own: TransformerRecipe, wanted: TransformerRecipe, options: Options) -> tuple[str, ...]:
+    """A preset's own recipe -> the ladder's, as words for `Options.recipe`, but for what the options give."""
+    names = [field.name for field in fields(wanted) if getattr(options, field.name, None) is None]
+    return tuple(f"{name}={getattr(wanted, name)}" for name in names if getattr(wanted, name) != getattr(own, name))
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """What a finished run says of itself: its card, and its validated points."""
+    card = json.loads((path.parent / "card.json").read_text())["training"]
+    lines = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
+    points = [{key: line[key] for key in CURVE} for line in lines if "val_loss" in line]
+    batch, kind = card["recipe"]["batch"], KINDS_OF[type(MODELS[card["preset"]].config)]
+    return {
+        "preset": card["preset"],
+        "kind": kind,
+        "depth": card["model"]["depth"],
+        "seed": card["seed"],
+        "config": card["model"],
+        "recipe": card["recipe"],
+        "minutes": card["minutes"],
+        "checksum": sha256(path),
+        "curve": [{"images": point["step"] * batch} | point for point in points],
+    }
+
+
+KINDS_OF = {config: kind for kind, (_, config) in KINDS.items()}
