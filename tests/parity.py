@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 
 from varlite import editing
 from varlite.checkpoints import key_map
-from varlite.models import MODELS, VAR
-from varlite.sampling import Step, generate
+from varlite.drawing import Step
+from varlite.models import KINDS, VAR
+from varlite.sampling import generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
 
@@ -74,9 +75,9 @@ def recipe_tensor(name: str, shape: list[int], seed: int) -> torch.Tensor:
 
 def model_kind(case: dict) -> str:
     """Which model the case is about: a name in the registry of models."""
-    kinds = [kind for kind in MODELS if kind in case["keys"]]
+    kinds = [kind for kind in KINDS if kind in case["keys"]]
     if len(kinds) != 1 or "vqvae" not in case["keys"]:
-        raise ValueError(f"keys must hold 'vqvae' and one of {', '.join(MODELS)}, got {list(case['keys'])}")
+        raise ValueError(f"keys must hold 'vqvae' and one of {', '.join(KINDS)}, got {list(case['keys'])}")
     return kinds[0]
 
 
@@ -84,7 +85,7 @@ def build(case: dict) -> tuple[VAR, VQVAE]:
     """The models of a case, with its weights."""
     c, keys = case["config"], case["keys"]
     kind = model_kind(case)
-    Model, Config = MODELS[kind]
+    Model, Config = KINDS[kind].model, KINDS[kind].config
     tokenizer = VQVAE(
         TokenizerConfig(
             vocab=c["vocab_size"], z=c["z_channels"], ch=c["ch"], scales=c["patch_nums"], znorm=c["using_znorm"],

@@ -1,8 +1,9 @@
 import torch
 from torch._dynamo.utils import counters
 
+from varlite.inference import compile_blocks
 from varlite.models import VAR, VARConfig
-from varlite.sampling import compile_blocks, generate
+from varlite.sampling import generate
 from varlite.tokenizer import VQVAE, TokenizerConfig
 
 

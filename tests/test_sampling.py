@@ -4,17 +4,9 @@ import pytest
 import torch
 from tiny import LABELS, SIDES, lively_var, tiny_tokenizer
 
-from varlite.sampling import (
-    compile_blocks,
-    draw,
-    generate,
-    generate_many,
-    guide,
-    gumbel_noise,
-    image_generator,
-    keep_top,
-    smooth_weights,
-)
+from varlite.drawing import draw, guide, gumbel_noise, image_generator, keep_top, smooth_weights
+from varlite.inference import compile_blocks
+from varlite.sampling import generate, generate_many
 from varlite.scales import Scales
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from varlite.checkpoints.load import load, load_tokenizer
+    from varlite.drawing import Step
     from varlite.editing import box_mask, edit
+    from varlite.inference import prepare
     from varlite.io.memory import keep_freed_memory
     from varlite.models import VAR, VARConfig
-    from varlite.prepare import prepare
-    from varlite.sampling import Step, generate, generate_many
+    from varlite.sampling import generate, generate_many
     from varlite.scales import Scales
     from varlite.tokenizer import VQVAE, TokenizerConfig
 
@@ -28,8 +29,9 @@ HOMES = {
     "editing": ("box_mask", "edit"),
     "io.memory": ("keep_freed_memory",),
     "models": ("VAR", "VARConfig"),
-    "prepare": ("prepare",),
-    "sampling": ("Step", "generate", "generate_many"),
+    "inference": ("prepare",),
+    "drawing": ("Step",),
+    "sampling": ("generate", "generate_many"),
     "scales": ("Scales",),
     "tokenizer": ("VQVAE", "TokenizerConfig"),
 }

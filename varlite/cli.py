@@ -61,7 +61,7 @@ def sample(
         compile: compile the blocks, one graph for each scale: for many batches on a GPU.
     """
     from varlite.commands.sample import write_samples
-    from varlite.prepare import autocast
+    from varlite.inference import autocast
 
     settings = {"cfg": cfg, "top_k": top_k, "top_p": top_p, "smooth": smooth}
     place = pick_device(device)
@@ -125,7 +125,7 @@ def edit(
         precision: of the matrix products; the half ones are for GPUs, int8 is for CPUs: quicker, and other images.
     """
     from varlite.commands.edit import write_edits
-    from varlite.prepare import autocast
+    from varlite.inference import autocast
 
     options = {"hide": hide, "thin": thin, "paste": paste}
     settings = {"cfg": cfg, "top_k": top_k, "top_p": top_p, "smooth": smooth}
@@ -285,12 +285,13 @@ def bench(
         json: also write all of it to this file.
     """
     from varlite.io.files import write_json
-    from varlite.speed import bench as benches
+    from varlite.speed.report import report
+    from varlite.speed.side_by_side import bench as run_bench
 
-    record = benches.bench(model, batch_size, what, pick_device(device), rounds, precision, compile, weights)
+    record = run_bench(model, batch_size, what, pick_device(device), rounds, precision, compile, weights)
     if json is not None:
         write_json(json, record)
-    print(benches.report(record))
+    print(report(record))
 
 
 def bench_mvar(out: Path = Path("data/results/mvar-carried.json"), rounds: int = 5) -> None:

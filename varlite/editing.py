@@ -3,18 +3,16 @@
 A hook of `generate`, which draws at every position and then puts the kept embeddings back, scale by scale.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from varlite.models import VAR, Raster
-from varlite.sampling import Step, check_labels, generate
+from varlite.drawing import Hook, Step
+from varlite.models import Model, require
+from varlite.sampling import check_labels, generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
-
-Hook = Callable[[Step], None]
 
 
 def box_mask(box: tuple[float, float, float, float], scales: Scales, inside: bool) -> torch.Tensor:
@@ -125,7 +123,7 @@ def paste_weight(keep_HW: torch.Tensor, feather: int) -> torch.Tensor:
 
 @torch.inference_mode()
 def edit(
-    model: VAR,
+    model: Model,
     tokenizer: VQVAE,
     img_B3HW: torch.Tensor,
     keep_hw: torch.Tensor,
@@ -151,11 +149,10 @@ def edit(
     on_scale: called once for each scale with a `Step`, after the kept tokens were put back.
     settings: the others are those of `generate`.
 
-    Returns images in [0, 1]. Raises ValueError for a raster model, if `keep_hw` has another shape or other values than
-    these, marks a region too thin to sample, or labels do not fit.
+    Returns images in [0, 1]. Raises ValueError for a model that cannot be edited, if `keep_hw` has another shape
+    or other values than these or marks a region too thin to sample, or if labels do not fit.
     """
-    if isinstance(model, Raster):
-        raise ValueError("model: editing goes scale by scale, which a raster model has none of")
+    require(model, "editing")
     scales = scales or model.scales
     size = tokenizer.image_size(scales)
     keep_hw = check_mask(keep_hw, scales, size, thin).to(img_B3HW.device)

@@ -63,13 +63,13 @@ class TokenizerPreset:
 
 @dataclass(frozen=True)
 class ModelPreset:
-    config: VARConfig
+    config: Any  # of a kind that varlite/models/ registers
     tokenizer: str
     recipe: TransformerRecipe
     hub: tuple[str, str] | None = None
 
 
-VAR_HUB, MVAR_HUB = "FoundationVision/var", "OliverRen/M-VAR"
+VAR_HUB, MVAR_HUB = ("FoundationVision/var", "var_d{}.pth"), ("OliverRen/M-VAR", "d{}.pth")
 SCALES_512 = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]
 FASHION_SCALES = [1, 2, 3, 5, 7]
 EMOJI_SCALES = [1, 2, 3, 4, 6, 8]
@@ -107,21 +107,30 @@ TOKENIZERS: dict[str, TokenizerPreset] = {
             steps=65_000, batch=768, lr=3e-4, warmup=1000, ema=0.9999, l1=0.2, quantizer=1.0,
             perceptual="lpips", perceptual_weight=1.0, gan=0.4, betas=(0.5, 0.9),
         ),
-        hub=(VAR_HUB, "vae_ch160v4096z32.pth"),
+        hub=(VAR_HUB[0], "vae_ch160v4096z32.pth"),
     ),
 }  # fmt: skip
 
 
 def fashion(
-    depth: int, recipe: TransformerRecipe | None = None, kind: type[VARConfig] = VARConfig, **others: Any
+    depth: int,
+    recipe: TransformerRecipe | None = None,
+    config: Any = VARConfig,
+    tokenizer: str = "fashion-vq",
+    **others: Any,
 ) -> ModelPreset:
-    """A small model: width 32 * depth, heads of 32, on the tokens of fashion-vq. No recipe is the ladder's."""
-    raster = kind is RasterConfig
-    config = kind(
-        depth=depth, width=32 * depth, classes=10, vocab=512, z=16,
-        scales=FASHION_SCALES[-1:] if raster else FASHION_SCALES, gamma_init=0.1, **others,
-    )  # fmt: skip
-    return ModelPreset(config, "fashion-vq-raster" if raster else "fashion-vq", recipe or ladder(depth))
+    """A small model: width 32 * depth, heads of 32, on the scales of its tokenizer. No recipe is the ladder's."""
+    shape = config(
+        depth=depth,
+        width=32 * depth,
+        classes=10,
+        vocab=512,
+        z=16,
+        scales=TOKENIZERS[tokenizer].config.scales,
+        gamma_init=0.1,
+        **others,
+    )
+    return ModelPreset(shape, tokenizer, recipe or ladder(depth))
 
 
 def ladder(depth: int) -> TransformerRecipe:
@@ -130,12 +139,16 @@ def ladder(depth: int) -> TransformerRecipe:
 
 
 def published(
-    depth: int, gamma_init: float, recipe: TransformerRecipe, kind: type[VARConfig] = VARConfig, **others: Any
+    depth: int,
+    gamma_init: float,
+    recipe: TransformerRecipe,
+    config: Any = VARConfig,
+    hub: tuple[str, str] = VAR_HUB,
+    **others: Any,
 ) -> ModelPreset:
     """A published ImageNet model: width 64 * depth, drop-path 0.1 * depth / 24."""
-    config = kind(depth=depth, drop_path=0.1 * depth / 24, gamma_init=gamma_init, **others)
-    hub = (MVAR_HUB, f"d{depth}.pth") if kind is MVARConfig else (VAR_HUB, f"var_d{depth}.pth")
-    return ModelPreset(config, "imagenet-vq", recipe, hub)
+    shape = config(depth=depth, drop_path=0.1 * depth / 24, gamma_init=gamma_init, **others)
+    return ModelPreset(shape, "imagenet-vq", recipe, (hub[0], hub[1].format(depth)))
 
 
 def imagenet(epochs: int, batch: int, lr: float, final: float, final_weight_decay: float = 0.05) -> TransformerRecipe:
@@ -155,10 +168,12 @@ MODELS: dict[str, ModelPreset] = {
     "fashion-var-d2": fashion(2),
     "fashion-var-d3": fashion(3),
     "fashion-var-d5": fashion(5),
-    "fashion-mvar-d2": fashion(2, kind=MVARConfig),
-    "fashion-mvar-d4": fashion(4, kind=MVARConfig),
-    "fashion-raster-d4": fashion(4, kind=RasterConfig),
-    "fashion-raster-d4-plain": fashion(4, kind=RasterConfig, adaln=False, attn_norm=False),
+    "fashion-mvar-d2": fashion(2, None, MVARConfig),
+    "fashion-mvar-d4": fashion(4, None, MVARConfig),
+    "fashion-raster-d4": fashion(4, config=RasterConfig, tokenizer="fashion-vq-raster"),
+    "fashion-raster-d4-plain": fashion(
+        4, config=RasterConfig, tokenizer="fashion-vq-raster", adaln=False, attn_norm=False
+    ),
     "fashion-var-d4-plain": fashion(4, adaln=False, attn_norm=False),
     "fashion-var-d4-unnormed": fashion(4, attn_norm=False),
     # On 3,426 pictures: past some hundred passes it learns them by heart.
@@ -176,11 +191,11 @@ MODELS: dict[str, ModelPreset] = {
         36, 5e-6, imagenet(350, 768, 8e-5, 0.01, 0.08), scales=SCALES_512, shared_adaln=True
     ),  # 2.63 at 512 x 512
     # FID of the paper (arXiv 2411.10433); trained as VAR of that depth. d32 by the recipe of d30: its own is not given.
-    "mvar-d16": published(16, 1e-3, imagenet(200, 768, 1e-4, 0.1), MVARConfig, attn_norm=False),  # 3.07
-    "mvar-d20": published(20, 1e-3, imagenet(250, 768, 1e-4, 0.1), MVARConfig, attn_norm=False),  # 2.41
-    "mvar-d24": published(24, 1e-4, imagenet(350, 768, 8e-5, 0.01), MVARConfig),  # 1.93
+    "mvar-d16": published(16, 1e-3, imagenet(200, 768, 1e-4, 0.1), MVARConfig, MVAR_HUB, attn_norm=False),  # 3.07
+    "mvar-d20": published(20, 1e-3, imagenet(250, 768, 1e-4, 0.1), MVARConfig, MVAR_HUB, attn_norm=False),  # 2.41
+    "mvar-d24": published(24, 1e-4, imagenet(350, 768, 8e-5, 0.01), MVARConfig, MVAR_HUB),  # 1.93
     # The paper counts 3.0 billion parameters, as many as a depth of 30 would have; 32 is what its code gives the file.
-    "mvar-d32": published(32, 1e-5, imagenet(350, 1024, 8e-5, 0.01, 0.08), MVARConfig),  # 1.78
+    "mvar-d32": published(32, 1e-5, imagenet(350, 1024, 8e-5, 0.01, 0.08), MVARConfig, MVAR_HUB),  # 1.78
 }
 
 Row = TypeVar("Row")

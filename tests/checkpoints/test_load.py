@@ -11,8 +11,7 @@ from varlite.checkpoints import load as pretrained
 from varlite.checkpoints.key_map import to_published
 from varlite.checkpoints.load import convert, load, load_tokenizer, weights_file
 from varlite.io.files import read_model, save_model
-from varlite.models import MODELS as KINDS
-from varlite.models import MVAR, MVARConfig
+from varlite.models import KINDS, MVAR, MVARConfig
 from varlite.scales import Scales
 
 
@@ -161,7 +160,7 @@ def test_an_mvar_round_trip_keeps_its_kind(tmp_path):
     torch.save(to_published(model), tmp_path / "m.pth")
     convert(tmp_path / "m.pth", tmp_path / "m.safetensors")
     header, tensors = read_model(tmp_path / "m.safetensors")
-    assert header["kind"] == "mvar" and KINDS[header["kind"]][1](**header["config"]).width == 64
+    assert header["kind"] == "mvar" and KINDS[header["kind"]].config(**header["config"]).width == 64
     assert all(torch.equal(tensors[name], t) for name, t in model.state_dict().items())
 
 

@@ -13,7 +13,7 @@ from tiny import tiny_tokenizer, tiny_var
 
 from varlite.checkpoints.key_map import to_published
 from varlite.checkpoints.pth import read_pth, tokenizer_config, transformer_config
-from varlite.models import MODELS
+from varlite.models import KINDS
 from varlite.scales import Scales
 
 TRAINING = {"drop_path", "class_dropout", "gamma_init"}  # leave no trace in a checkpoint
@@ -120,7 +120,7 @@ def test_tensors_are_memory_mapped_and_not_read(tmp_path):
 def test_the_configuration_of_a_transformer_is_read_off_its_state_dict(changes):
     model = tiny_var(**changes)
     found = transformer_config(to_published(model), "file.pth")
-    assert type(found) is MODELS["var"][1]
+    assert type(found) is KINDS["var"].config
     assert {k: v for k, v in asdict(found).items() if k not in TRAINING} == {
         k: v for k, v in asdict(model.config).items() if k not in TRAINING
     }

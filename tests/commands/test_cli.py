@@ -14,7 +14,7 @@ import varlite as varlite_package
 from varlite import cli
 from varlite.checkpoints.key_map import to_published
 from varlite.commands import sample as writing
-from varlite.prepare import JointAttention
+from varlite.inference import JointAttention
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.training.options import Options
 

@@ -9,6 +9,7 @@ from tiny import RECTANGULAR, SIDES, tiny_tokenizer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from varlite import models
 from varlite.commands.info import build_empty
 from varlite.experiments.paper_tables import read_table
 from varlite.experiments.scaling_laws import (
@@ -24,10 +25,8 @@ from varlite.experiments.scaling_laws import (
     ladder,
     lower_envelope,
     parameters,
-    passes,
     size,
 )
-from varlite.models import MODELS as KINDS
 from varlite.models import MVARConfig, RasterConfig, VARConfig
 from varlite.presets import MODELS
 from varlite.sampling import generate
@@ -57,7 +56,7 @@ def config(request):
 
 
 def build(config):
-    return next(cls for cls, config_cls in KINDS.values() if type(config) is config_cls)(config).eval()
+    return models.kind_of(config).model(config).eval()
 
 
 # Sizes
@@ -148,7 +147,7 @@ def test_generate_makes_the_passes_that_the_formula_counts(name):
     model, tokenizer = build(config), tiny_tokenizer(scales=config.scales)
     model.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[:2])))
     generate(model, tokenizer, [1])
-    assert seen == [(2, p.tokens) for p in passes(config, "sampling")]
+    assert seen == [(2, p.tokens) for p in models.kind_of(config).model.passes(config, "sampling")]
 
 
 def test_training_costs_three_times_a_forward_pass():

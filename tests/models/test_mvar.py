@@ -12,7 +12,7 @@ from varlite.checkpoints.load import convert, load
 from varlite.checkpoints.pth import transformer_config
 from varlite.commands.info import build_empty, parameters
 from varlite.mamba2 import Mamba2State
-from varlite.models import MODELS, MVAR, VAR, MVARConfig, VARConfig
+from varlite.models import KINDS, MVAR, VAR, Kind, MVARConfig, VARConfig
 from varlite.sampling import generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
@@ -266,4 +266,4 @@ def test_the_published_models_have_as_many_parameters_as_the_paper_says(preset, 
 
 
 def test_the_registry_knows_both_models():
-    assert MODELS["var"] == (VAR, VARConfig) and MODELS["mvar"] == (MVAR, MVARConfig)
+    assert KINDS["var"] == Kind("var", VAR, VARConfig) and KINDS["mvar"] == Kind("mvar", MVAR, MVARConfig)

@@ -11,8 +11,8 @@ from tiny import (
 )
 
 from varlite import edit, generate
+from varlite.drawing import image_generator
 from varlite.models import Raster, RasterConfig
-from varlite.sampling import image_generator
 
 KINDS = [{}, {"attn_norm": False}, {"adaln": False}]
 
@@ -88,9 +88,9 @@ def test_an_image_does_not_depend_on_its_batch():
 
 def test_what_makes_no_sense_for_it_is_refused():
     model, tokenizer = lively_raster(), one_scale_tokenizer()
-    with pytest.raises(ValueError, match="a raster model draws the map it was made for"):
+    with pytest.raises(ValueError, match="a raster model draws code after code"):
         generate(model, tokenizer, [1], smooth=True)
-    with pytest.raises(ValueError, match="model: editing goes scale by scale, which a raster model has none of"):
+    with pytest.raises(ValueError, match="model: Raster cannot be edited"):
         edit(model, tokenizer, torch.zeros(1, 1, 10, 10), torch.ones(5, 5), [1])
     with pytest.raises(ValueError, match=r"a raster model has one scale, got \[1, 2\]"):
         RasterConfig(depth=2, scales=[1, 2])

@@ -6,10 +6,11 @@ from tiny import lively_var, tiny_tokenizer
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from varlite.drawing import image_generator
 from varlite.nb import strips
 from varlite.nb.panel import START, compare, sample
 from varlite.nb.plots import scale_colours, scale_names
-from varlite.sampling import generate, image_generator
+from varlite.sampling import generate
 
 
 @pytest.fixture(scope="module")

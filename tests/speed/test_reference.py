@@ -4,11 +4,12 @@ import pytest
 import torch
 from tiny import LABELS, RECTANGULAR, SIDES, lively_var, random_inputs, tiny_tokenizer, var_config
 
-from varlite import sampling
+from varlite import drawing
 from varlite.models import MVAR, MVARConfig, Raster, RasterConfig
 from varlite.sampling import generate
 from varlite.speed.mvar_state import open_gates
-from varlite.speed.reference import keep_top, plain
+from varlite.speed.reference import keep_top
+from varlite.speed.reference import reference as plain
 
 
 def lively(kind, sides):
@@ -26,7 +27,7 @@ def test_both_ways_draw_the_same_tokens_and_decode_the_same_images(kind, sides, 
     ways, found = {"quick": (model, tokenizer), "plain": plain(model, tokenizer)}, {}
     for name, pair in ways.items():
         if name == "plain":
-            monkeypatch.setattr(sampling, "keep_top", keep_top)
+            monkeypatch.setattr(drawing, "keep_top", keep_top)
         tokens = []
         images = generate(
             *pair, [1, 2, 3], cfg=2.0, top_k=top_k, top_p=top_p, generator=torch.Generator().manual_seed(0),

@@ -8,11 +8,11 @@ the configuration (masks, level indices, zero biases) are checked when loading a
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from varlite.models.mvar import MVAR
-from varlite.models.var import VAR
+from varlite.models import require
 from varlite.tokenizer import VQVAE
 
 # (our name, published name, published shape from ours). The first rule that matches the whole name applies.
@@ -73,7 +73,7 @@ def published_tokenizer_name(name: str, levels: int, phi_shared: int) -> str:
     return name
 
 
-def name_table(model: VAR | VQVAE) -> dict[str, tuple[str, tuple[int, ...]]]:
+def name_table(model: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
     """{our name: (published name, published shape)} for every weight of a model, which may be on the meta device."""
     table = {}
     for name, tensor in model.state_dict().items():
@@ -86,27 +86,19 @@ def name_table(model: VAR | VQVAE) -> dict[str, tuple[str, tuple[int, ...]]]:
                 table[name] = (match.expand(published), shape(tuple(tensor.shape)))
                 break
         else:
-            raise KeyError(f"no rule for the tensor {name}")
+            raise ValueError(f"model: the tensor {name} of {type(model).__name__} has no published name")
     return table
 
 
-def constants(model: VAR | VQVAE) -> dict[str, torch.Tensor]:
+def constants(model: Any) -> dict[str, torch.Tensor]:
     """{published name: value} of the published tensors that are not weights."""
     if isinstance(model, VQVAE):
         return {"quantize.ema_vocab_hit_SV": torch.zeros(model.scales.K, model.config.vocab)}
-    mask_LL, mvar = model.scales.block_causal_mask(), isinstance(model, MVAR)
-    if mvar:
-        mask_LL = mask_LL & mask_LL.T  # block-diagonal: its own scale only
-    bias = torch.zeros(1, 1, *mask_LL.shape).masked_fill(~mask_LL, -torch.inf)
-    values = {"lvl_1L": model.scales.levels()[None], "attn_bias_for_masking": bias}
-    for i in range(model.config.depth):
-        values[f"blocks.{i}.attn.zero_k_bias"] = torch.zeros(model.config.width)
-        if mvar:
-            values[f"blocks.{i}.attn.patch_nums"] = torch.tensor(model.scales.lengths, dtype=torch.int32)
-    return values
+    require(model, "published names")
+    return model.published_constants()
 
 
-def from_published(model: VAR | VQVAE, tensors: dict[str, torch.Tensor], source: Path | str) -> dict[str, torch.Tensor]:
+def from_published(model: Any, tensors: dict[str, torch.Tensor], source: Path | str) -> dict[str, torch.Tensor]:
     """Our state dict from a published one, or ValueError that names what is missing, extra or of another shape.
 
     Tensors are views of those given: nothing is copied.
@@ -134,7 +126,7 @@ def from_published(model: VAR | VQVAE, tensors: dict[str, torch.Tensor], source:
     return {name: tensors[published].view(ours[name].shape) for name, (published, _) in table.items()}
 
 
-def to_published(model: VAR | VQVAE) -> dict[str, torch.Tensor]:
+def to_published(model: Any) -> dict[str, torch.Tensor]:
     """The published state dict of a model: its weights under the published names and shapes, and the constants."""
     weights = model.state_dict()
     renamed = {published: weights[name].view(shape) for name, (published, shape) in name_table(model).items()}

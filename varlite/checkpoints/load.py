@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from varlite.checkpoints.key_map import from_published, to_published
 from varlite.checkpoints.pth import read_pth, tokenizer_config, transformer_config
 from varlite.io.files import atomic, read_model, save_model
+from varlite.io.meta import on_meta
 from varlite.io.places import CHECKPOINTS
-from varlite.models import MODELS as KINDS
-from varlite.models import VAR
+from varlite.models import KINDS, Model, kind_of, require
 from varlite.presets import MODELS, TOKENIZERS, ModelPreset, TokenizerPreset
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
@@ -33,7 +32,7 @@ def load(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     revision: str | None = None,
-) -> tuple[VAR, VQVAE]:
+) -> tuple[Model, VQVAE]:
     """A transformer and its tokenizer, in evaluation mode.
 
     name: a preset, a folder written by `varlite train`, or a model file with its tokenizer beside it.
@@ -62,7 +61,8 @@ def load(
     about, tensors = read_model(path)
     if about["kind"] not in KINDS:
         raise ValueError(f"{path} is a {about['kind']}, not a transformer ({', '.join(KINDS)})")
-    model = _assemble(*KINDS[about["kind"]], about, tensors, path, device, dtype)
+    kind = kind_of(about["kind"])
+    model = _assemble(kind.model, kind.config, about, tensors, path, device, dtype)
     names = ["tokenizer.safetensors", *_file_names(TOKENIZERS.get(about["tokenizer"]))]
     source = next((path.parent / name for name in names if (path.parent / name).exists()), about["tokenizer"])
     return model, load_tokenizer(source, device=device, dtype=dtype, scales=model.scales, revision=revision)
@@ -133,7 +133,7 @@ def shipped(name: str) -> Path:
 # Published checkpoints
 
 
-def _load_published(name: str, preset: ModelPreset, weights, device, dtype, revision) -> tuple[VAR, VQVAE]:
+def _load_published(name: str, preset: ModelPreset, weights, device, dtype, revision) -> tuple[Model, VQVAE]:
     scales = Scales.of(preset.config.scales)
     if weights is None:
         path, beside = _from_hub(preset, revision), None
@@ -142,18 +142,18 @@ def _load_published(name: str, preset: ModelPreset, weights, device, dtype, revi
         if path.is_dir():
             path = _one_of(path, preset)
         beside = path.parent
-    kind = next(k for k, (_, config) in KINDS.items() if type(preset.config) is config)
+    kind = kind_of(preset.config)
     if path.suffix == ".safetensors":
         header, tensors = read_model(path)
-        if header["kind"] != kind:
-            raise ValueError(f"{path} is a {header['kind']}, {name} is a {kind}")
-        _same_config(name, preset.config, KINDS[kind][1](**header["config"]), path)
-        model = _assemble(*KINDS[kind], header, tensors, path, device, dtype)
+        if header["kind"] != kind.name:
+            raise ValueError(f"{path} is a {header['kind']}, {name} is a {kind.name}")
+        _same_config(name, preset.config, kind.config(**header["config"]), path)
+        model = _assemble(kind.model, kind.config, header, tensors, path, device, dtype)
     else:
         tensors = read_pth(path)
         found = transformer_config(tensors, path, heads=preset.config.heads)
         _same_config(name, preset.config, found, path)
-        model = _fill(KINDS[kind][0], preset.config, tensors, path, device, dtype)
+        model = _fill(kind.model, preset.config, tensors, path, device, dtype)
     source: str | Path = preset.tokenizer
     if beside is not None and any((beside / f).exists() for f in _file_names(TOKENIZERS[preset.tokenizer])):
         source = _one_of(beside, TOKENIZERS[preset.tokenizer])
@@ -201,8 +201,10 @@ def convert(
         raise ValueError(f"OUT must end in .safetensors (varlite) or .pth (published names), got {out}")
     if source.suffix == ".safetensors":
         header, tensors = read_model(source)
-        cls, config_cls = (KINDS | {"tokenizer": (VQVAE, TokenizerConfig)})[header["kind"]]
-        config = config_cls(**header["config"])
+        if header["kind"] == "tokenizer":
+            cls, config = VQVAE, TokenizerConfig(**header["config"])
+        else:
+            cls, config = kind_of(header["kind"]).model, kind_of(header["kind"]).config(**header["config"])
         model = _adopt(cls, config, tensors, source)
     else:
         tensors = read_pth(source)
@@ -211,9 +213,11 @@ def convert(
             cls, header = VQVAE, {"kind": "tokenizer", "config": asdict(config)}
         else:
             config = transformer_config(tensors, source, heads)
-            kind = "mvar" if "blocks.0.mamba.A_log" in tensors else "var"
-            cls, header = KINDS[kind][0], {"kind": kind, "config": asdict(config), "tokenizer": "imagenet-vq"}
+            kind = kind_of(config)
+            cls, header = kind.model, {"kind": kind.name, "config": asdict(config), "tokenizer": "imagenet-vq"}
         model = _adopt(cls, config, from_published(on_meta(cls, config), tensors, source), source)
+    if out.suffix == ".pth" and header["kind"] != "tokenizer":
+        require(model, "published names", str(source))
     if dtype is not None:
         model = model.to(dtype)
     if out.suffix == ".safetensors":
@@ -233,23 +237,6 @@ def _same_config(name: str, expected: Any, found: Any, path: Path) -> None:
 
 
 # Putting weights into models
-
-
-class _NoInitialValues(TorchFunctionMode):
-    """Skip in-place functions, which is what initialisers are made of. On the meta device they would do nothing either,
-    but the first of them makes torch import 900 modules, two seconds of every start."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        name = getattr(func, "__name__", "")
-        if name.endswith("_") and not name.endswith("__"):
-            return args[0] if args else (kwargs or {})["tensor"]  # methods, and the functions of torch.nn.init
-        return func(*args, **(kwargs or {}))
-
-
-def on_meta(cls, config):
-    """A model without memory behind its weights, so that nothing is paid for initial values nobody will see."""
-    with torch.device("meta"), _NoInitialValues():
-        return cls(config)
 
 
 def twin(model, cls=None):

@@ -3,11 +3,11 @@
 import pickle
 from math import isqrt
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from varlite.models import MODELS as KINDS
-from varlite.models import VARConfig
+from varlite.models import KINDS, Kind
 from varlite.scales import Scales
 from varlite.tokenizer import TokenizerConfig
 
@@ -45,7 +45,13 @@ def read_pth(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def transformer_config(tensors: dict[str, torch.Tensor], source: Path | str, heads: int | None = None) -> VARConfig:
+def published_kind(tensors: dict[str, torch.Tensor]) -> Kind:
+    """The kind of model whose published files hold tensors of these names."""
+    known = [kind for kind in KINDS.values() if "published names" in kind.model.abilities]
+    return max(known, key=lambda kind: kind.model.published_mark in tensors and len(kind.model.published_mark))
+
+
+def transformer_config(tensors: dict[str, torch.Tensor], source: Path | str, heads: int | None = None) -> Any:
     """Configuration of a published transformer, read off the names and shapes of its state dict.
 
     The number of heads shows only where attention is normalised; elsewhere it must be given.
@@ -65,8 +71,7 @@ def transformer_config(tensors: dict[str, torch.Tensor], source: Path | str, hea
         heads = temperature.numel()
     if heads is None:
         raise ValueError(f"{source}: without attention normalisation the file does not say how many heads; pass heads")
-    kind = "mvar" if "blocks.0.mamba.A_log" in tensors else "var"
-    return KINDS[kind][1](
+    return published_kind(tensors).config(
         depth=1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks.")),
         width=width,
         heads=heads,

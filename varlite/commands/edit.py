@@ -12,10 +12,11 @@ from tqdm import tqdm
 from varlite.checkpoints.load import load
 from varlite.commands.sample import GRID_COLUMNS, make_folders, provenance, save_png, tile
 from varlite.datasets.pixels import read_image, to_bytes, to_float
+from varlite.drawing import image_generator
 from varlite.editing import box_mask, check_mask, edit
+from varlite.inference import Precision, prepare
 from varlite.io.files import sha256, write_json
-from varlite.prepare import Precision, prepare
-from varlite.sampling import check_settings, image_generator
+from varlite.sampling import check_settings
 from varlite.scales import Scales
 
 Box = tuple[float, float, float, float]

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from varlite.checkpoints.load import load, on_meta
+from varlite.checkpoints.load import load
 from varlite.io.memory import peak_memory
+from varlite.io.meta import on_meta
 from varlite.io.places import CHECKPOINTS
-from varlite.models import MODELS as KINDS
-from varlite.models import VAR
+from varlite.models import VAR, kind_of
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.sampling import generate
 from varlite.scales import Scales
@@ -27,7 +27,7 @@ def build_empty(name: str) -> Any:
     if name in TOKENIZERS:
         return on_meta(VQVAE, TOKENIZERS[name].config)
     config = MODELS[name].config
-    return on_meta(next(cls for cls, config_cls in KINDS.values() if type(config) is config_cls), config)
+    return on_meta(kind_of(config).model, config)
 
 
 def read_card(name: str) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from PIL import Image
 import varlite
 from varlite.checkpoints.load import load, weights_file
 from varlite.datasets.pixels import to_bytes
+from varlite.inference import Precision, compile_blocks, prepare
 from varlite.io.files import atomic, sha256, write_json
-from varlite.prepare import Precision, prepare
-from varlite.sampling import check_settings, compile_blocks, generate_many
+from varlite.sampling import check_settings, generate_many
 
 GRID_COLUMNS = 10
 

@@ -10,12 +10,13 @@ from varlite.checkpoints.load import load, weights_file
 from varlite.commands.sample import save_png
 from varlite.datasets.pixels import to_bytes
 from varlite.datasets.tokens import fingerprint
+from varlite.drawing import image_generator
 from varlite.evaluation.feature_store import Work
 from varlite.evaluation.image_sources import write_npz
 from varlite.evaluation.small_models import class_balanced
+from varlite.inference import Precision, autocast, prepare
 from varlite.io.files import sha256
-from varlite.prepare import Precision, autocast, prepare
-from varlite.sampling import check_settings, generate, image_generator
+from varlite.sampling import check_settings, generate
 
 
 class Samples:

@@ -28,9 +28,9 @@ from varlite.evaluation.image_sources import Folder, Npz, open_images
 from varlite.evaluation.metrics import LEAST, METRICS, NEIGHBOURS, OF_LABELS, OF_STATISTICS, Reference, rounded, score
 from varlite.evaluation.samples import PNGs, Samples, Shuffled
 from varlite.evaluation.small_models import Reconstructions, score_tokenizer
+from varlite.inference import Precision
 from varlite.io.files import read_model, write_json
 from varlite.io.memory import peak_memory
-from varlite.prepare import Precision
 from varlite.presets import MODELS
 from varlite.training.loop import machine
 from varlite.training.train_tokenizer import batches_of, validate_tokenizer

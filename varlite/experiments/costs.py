@@ -8,18 +8,19 @@ from typing import Any
 
 import torch
 
-from varlite import sampling
+from varlite import drawing
 from varlite.checkpoints.load import twin
 from varlite.evaluation.scoring import Request, evaluate, versions
 from varlite.experiments.bands import SCORES, open_record
 from varlite.experiments.scaling_laws import size
+from varlite.inference import prepare
 from varlite.io.files import write_json
 from varlite.io.memory import keep_freed_memory
-from varlite.models import MODELS as KINDS
-from varlite.models import VAR
-from varlite.prepare import prepare
-from varlite.speed.bench import CPU, Round, Way, bench, figure, measure, open_model, sample
+from varlite.models import VAR, kind_of
 from varlite.speed.mvar_state import SCHEDULES, open_gates
+from varlite.speed.side_by_side import CPU, bench
+from varlite.speed.stopwatch import Round, Way, figure, measure
+from varlite.speed.ways import open_model, sample
 from varlite.tokenizer import VQVAE, TokenizerConfig
 from varlite.training.loop import machine
 
@@ -86,7 +87,7 @@ def over_resolution(rounds: int, device: torch.device) -> list[dict[str, Any]]:
     for kind in ("var", "mvar"):
         works = {}
         for side, sides in SCHEDULES.items():
-            cls, config_cls = KINDS[kind]
+            cls, config_cls = kind_of(kind).model, kind_of(kind).config
             torch.manual_seed(0)
             model = open_gates(cls(config_cls(depth=4, width=256, heads=4, scales=sides)).eval()).to(device)
             net: dict[str, Any] = {"ch": 32, "multipliers": (1, 1), "encoder_blocks": (0, 0), "decoder_blocks": (0, 0)}
@@ -104,7 +105,7 @@ def timed(
     keep_freed_memory()
     ready = {id(model): prepare(twin(model)) for model, _, _ in works.values()}
     ways = {
-        x: Way(partial(sample, ready[id(model)], tokenizer, batch, "float32", sampling.keep_top))
+        x: Way(partial(sample, ready[id(model)], tokenizer, batch, "float32", drawing.keep_top))
         for x, (model, tokenizer, batch) in works.items()
     }
     found: dict[int, list[Round]] = {x: [] for x in works}

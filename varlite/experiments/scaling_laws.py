@@ -7,137 +7,42 @@ FLOP is an addition or a multiplication within a matrix product or convolution: 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from varlite.mamba2 import CHUNK, EXPAND, TAPS, E, S
-from varlite.models import MODELS, MVARConfig, RasterConfig, VARConfig
-from varlite.scales import Scales
+from varlite.models import kind_of
+from varlite.models.costs import What
 
-What = Literal["forward", "sampling", "training"]
-
-# Sizes
+# Sizes and costs, which each model brings (varlite/models/costs.py)
 
 
-def parameters(config: VARConfig) -> dict[str, int]:
-    """Every weight of a model by kind: embeddings, attention, mamba, ffn, adaln (of the blocks) and head."""
-    c, C, scales, n = config, config.width, Scales.of(config.scales), branches(config)
-    hidden, first = round(C * c.ffn_ratio), 1 if isinstance(c, RasterConfig) else scales.lengths[0]
-    inner = EXPAND * C
-    mixed = inner + 2 * S
-    attention = 4 * C * C + 3 * C + (c.heads if c.attn_norm else 0)
-    mamba = mamba_matrices(C) + (TAPS + 1) * mixed + 3 * (inner // E) + inner
-    own = {"own": 3 * n * C * (C + 1), "shared": 3 * n * C, "none": 2 * n * C}[c.ada_ln]
-    once = 3 * n * C * (C + 1) if c.shared_adaln else 0
-    return {
-        "embeddings": (c.classes + 1 + first + scales.total + scales.K + c.z + 1) * C,
-        "attention": c.depth * attention,
-        "mamba": c.depth * mamba if isinstance(c, MVARConfig) else 0,
-        "ffn": c.depth * (2 * C * hidden + hidden + C),
-        "adaln": c.depth * own + once,
-        "head": (2 * C * (C + 1) if c.adaln else 2 * C) + c.vocab * (C + 1),
-    }
+def parameters(config: Any) -> dict[str, int]:
+    """Every weight of a model by part."""
+    return kind_of(config).model.weights_by_part(config)
 
 
-def size(config: VARConfig) -> int:
-    """N of the scaling laws: the entries of the matrices in the blocks. For VAR 18 d C^2, or 73728 d^3 at C = 64 d.
-
-    Of 18 C^2 in a block 4 are attention's, 8 the feed-forward's, 6 AdaLN's. Embeddings, head, biases and other vectors
-    do not count.
-    """
-    C, n = config.width, branches(config)
-    block = 4 * C * C + 2 * C * round(C * config.ffn_ratio) + (3 * n * C * C if config.ada_ln == "own" else 0)
-    block += mamba_matrices(C) if isinstance(config, MVARConfig) else 0
-    return config.depth * block + (3 * n * C * C if config.shared_adaln else 0)
+def size(config: Any) -> int:
+    """N of the scaling laws: the entries of the matrices in the blocks."""
+    return kind_of(config).model.size(config)
 
 
-def branches(config: VARConfig) -> int:
-    """Residual branches of a block."""
-    return 3 if isinstance(config, MVARConfig) else 2
+def flops_by_part(config: Any, what: What = "forward") -> dict[str, int]:
+    """FLOPs for one image by part: forward, training or sampling."""
+    return kind_of(config).model.flops_by_part(config, what)
 
 
-def mamba_matrices(C: int) -> int:
-    """Entries of the projections into and out of a Mamba-2 layer."""
-    inner = EXPAND * C
-    return C * (2 * inner + 2 * S + inner // E) + inner * C
-
-
-# Costs
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One run through the blocks: new tokens, those of them that are not the start, pairs of tokens attended."""
-
-    tokens: int
-    embedded: int
-    pairs: int
-
-
-def passes(config: VARConfig, what: What) -> list[Pass]:
-    """The passes for one image, without guidance: all tokens at once, or in sampling those of one step after another.
-
-    Teacher forcing computes all pairs and masks those that may not see each other; sampling computes what it needs.
-    M-VAR attends within a scale in both.
-    """
-    scales, within = Scales.of(config.scales), isinstance(config, MVARConfig)
-    raster = isinstance(config, RasterConfig)
-    spans = [(i, i + 1) for i in range(scales.total)] if raster else scales.spans
-    if what == "sampling":
-        return [
-            Pass(end - start, end - start if start else 0, (end - start) * (end - start if within else end))
-            for start, end in spans
-        ]
-    pairs = sum(l * l for l in scales.lengths) if within else scales.total**2
-    return [Pass(scales.total, scales.total - spans[0][1], pairs)]
-
-
-def flops_by_part(config: VARConfig, what: What = "forward") -> dict[str, int]:
-    """FLOPs for one image by part: embeddings, attention (projections), pairs (attention proper), mamba, ffn, adaln
-    (of the blocks) and head.
-
-    forward: teacher-forced. training: three times that, the backward pass being two forward ones. sampling: with
-    guidance, so two images; without the tokenizer's decoder. Raises ValueError for another `what`.
-    """
-    if what not in ("forward", "sampling", "training"):
-        raise ValueError(f"what must be forward, sampling or training, got {what!r}")
-    c, C, n = config, config.width, branches(config)
-    hidden, ran = round(C * c.ffn_ratio), passes(c, what)
-    tokens, embedded, pairs = (sum(getattr(p, name) for p in ran) for name in ("tokens", "embedded", "pairs"))
-    layers = {"own": c.depth, "shared": 1, "none": 0}[c.ada_ln]
-    scans = sum(scan_flops(p.tokens, C) for p in ran)
-    mamba = 2 * tokens * (mamba_matrices(C) + TAPS * (EXPAND * C + 2 * S)) + scans
-    parts = {
-        "embeddings": 2 * embedded * c.z * C,
-        "attention": c.depth * 2 * tokens * 4 * C * C,
-        "pairs": c.depth * 4 * pairs * C,
-        "mamba": c.depth * mamba if isinstance(c, MVARConfig) else 0,
-        "ffn": c.depth * 4 * tokens * C * hidden,
-        "adaln": layers * 2 * C * 3 * n * C,  # once an image: `VAR.condition`
-        "head": 2 * tokens * C * c.vocab + (4 * C * C if c.adaln else 0),
-    }
-    times = {"forward": 1, "sampling": 2, "training": 3}[what]
-    return {name: times * count for name, count in parts.items()}
-
-
-def scan_flops(tokens: int, C: int) -> int:
-    """FLOPs of the chunked state-space scan of varlite/mamba2.py over the tokens of one pass."""
-    inner, chunks = EXPAND * C, [min(CHUNK, tokens - start) for start in range(0, tokens, CHUNK)]
-    return sum(2 * T * T * (S + inner) + 4 * T * inner * S for T in chunks)
-
-
-def flops(config: VARConfig, what: What = "forward") -> int:
-    """FLOPs for one image, all parts; see `flops_by_part`."""
-    return sum(flops_by_part(config, what).values())
+def flops(config: Any, what: What = "forward") -> int:
+    """FLOPs for one image, all parts."""
+    return kind_of(config).model.flops(config, what)
 
 
 # Runs of a sweep
 
 
-def config_of(run: Mapping[str, Any]) -> VARConfig:
+def config_of(run: Mapping[str, Any]) -> Any:
     """The configuration of a run in `data/results/sweep.json`."""
-    return MODELS[run["kind"]][1](**run["config"])
+    return kind_of(run["kind"]).config(**run["config"])
 
 
 def ladder(runs: Mapping[str, Mapping[str, Any]], kind: str = "var") -> dict[int, Mapping[str, Any]]:

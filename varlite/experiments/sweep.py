@@ -13,7 +13,7 @@ import torch
 
 from varlite.checkpoints.load import convert
 from varlite.io.files import sha256, write_json
-from varlite.models import MODELS as KINDS
+from varlite.models import kind_of
 from varlite.presets import MODELS, TransformerRecipe, choose, ladder
 from varlite.training.loop import command, machine
 from varlite.training.options import Options
@@ -88,7 +88,7 @@ def summary(path: Path) -> dict[str, Any]:
     card = json.loads((path.parent / "card.json").read_text())["training"]
     lines = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
     points = [{key: line[key] for key in CURVE} for line in lines if "val_loss" in line]
-    batch, kind = card["recipe"]["batch"], KINDS_OF[type(MODELS[card["preset"]].config)]
+    batch, kind = card["recipe"]["batch"], kind_of(MODELS[card["preset"]].config).name
     return {
         "preset": card["preset"],
         "kind": kind,
@@ -100,6 +100,3 @@ def summary(path: Path) -> dict[str, Any]:
         "checksum": sha256(path),
         "curve": [{"images": point["step"] * batch} | point for point in points],
     }
-
-
-KINDS_OF = {config: kind for kind, (_, config) in KINDS.items()}

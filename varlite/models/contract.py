@@ -18,7 +18,7 @@ from torch import nn
 
 Ability = Literal["cache", "guidance", "editing", "schedules", "published names"]
 
-# How a refusal goes on after "model: NAME is a KIND model, which".
+# How a refusal goes on after "model: NAME ".
 LACKS: dict[str, str] = {
     "cache": "has no cache of earlier steps",
     "guidance": "knows no classifier-free guidance",
@@ -55,26 +55,29 @@ def register(name: str, model: type[Any], config: type[Any]) -> None:
         if (kind.name == name or kind.config is config) and kind.model is not model:
             raise ValueError(f"kind {name!r}: the name or {config.__name__} is taken by {kind.model.__name__}")
     if unknown := set(getattr(model, "abilities", ())) - set(get_args(Ability)):
-        raise ValueError(f"kind {name!r}: unknown abilities {sorted(unknown)}; there are {', '.join(get_args(Ability))}")
+        raise ValueError(
+            f"kind {name!r}: unknown abilities {sorted(unknown)}; there are {', '.join(get_args(Ability))}"
+        )
     KINDS[name] = Kind(name, model, config)
 
 
 def kind_of(thing: Any) -> Kind:
-    """The registered kind of a model, a configuration or the name in a file of weights.
+    """The registered kind of a model, a configuration, or a name in a file of weights.
 
-    Raises ValueError, listing what there is, for anything else.
+    A subclass counts as the kind that it derives from. Raises ValueError, listing what there is, for anything else.
     """
-    for kind in KINDS.values():
-        if thing == kind.name or type(thing) in (kind.model, kind.config):
-            return kind
-    named = thing if isinstance(thing, str) else type(thing).__name__
-    raise ValueError(f"{named!r} is no registered kind of model; there are: {', '.join(KINDS)}")
+    if isinstance(thing, str) and thing in KINDS:
+        return KINDS[thing]
+    classes = type(thing).__mro__
+    for cls in classes:
+        for kind in KINDS.values():
+            if cls in (kind.model, kind.config):
+                return kind
+    named = repr(thing) if isinstance(thing, str) else type(thing).__name__
+    raise ValueError(f"{named} is no registered kind of model; there are: {', '.join(KINDS)}")
 
 
-def require(model: Any, ability: Ability, name: str = "") -> None:
-    """Raises ValueError in one line if the model, or the kind of a configuration, lacks an ability."""
-    kind = kind_of(model) if type(model) in {c for k in KINDS.values() for c in (k.model, k.config)} else None
-    able = kind.model.abilities if kind else type(model).abilities
-    if ability not in able:
-        what = f"{name} is a {kind.name} model, which" if kind and name else f"a {kind.name if kind else type(model).__name__} model"
-        raise ValueError(f"model: {what} {LACKS[ability]}")
+def require(model: Model, ability: Ability, name: str = "") -> None:
+    """Raises ValueError, in one line, if a model lacks an ability. `name` is what the user calls the model."""
+    if ability not in model.abilities:
+        raise ValueError(f"model: {name or type(model).__name__} {LACKS[ability]}")

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from varlite.mamba2 import Mamba2, Mamba2State
+from varlite.mamba2 import CHUNK, EXPAND, TAPS, E, Mamba2, Mamba2State, S
+from varlite.models.contract import register
+from varlite.models.costs import What, block_formula, check_what
 from varlite.models.var import VAR, VARConfig
 from varlite.scales import Scales
 from varlite.transformer import FFN, AdaLNKind, Attention, drop_path, make_ada_ln, modulate, vectors
@@ -59,11 +61,46 @@ class MVAR(VAR):
     """VAR with another block. Nothing of size L x L is ever made: `mask` is the lengths of the scales."""
 
     branches = ("attn.proj", "mamba.out_proj", "ffn.fc2")
-    block = "MVARBlock"
+    published_mark = "blocks.0.mamba.A_log"
 
     def make_block(self, drop_path: float) -> nn.Module:
         c = self.config
         return MVARBlock(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.ada_ln, drop_path)
 
-    def make_mask(self, scales: Scales, device: torch.device) -> tuple[int, ...]:
+    def make_mask(self, scales: Scales, device: torch.device) -> tuple[int, ...]:  # type: ignore[override]
         return scales.lengths
+
+    @staticmethod
+    def in_sight(start: int, end: int) -> int:
+        return end - start
+
+    @staticmethod
+    def pairs(scales: Scales) -> int:
+        return sum(l * l for l in scales.lengths)
+
+    @classmethod
+    def flops_by_part(cls, config: VARConfig, what: What = "forward") -> dict[str, int]:
+        parts, C = block_formula(cls, config, what), config.width
+        inner = EXPAND * C
+        of_token = 2 * C * (2 * inner + 2 * S + inner // E) + 2 * inner * C + 2 * TAPS * (inner + 2 * S)
+        ran = cls.passes(config, what)
+        mamba = sum(p.tokens * of_token + scan_flops(p.tokens, C) for p in ran)
+        return parts | {"mamba": check_what(what) * config.depth * mamba}
+
+    def published_mask(self) -> torch.Tensor:
+        mask_LL = self.scales.block_causal_mask()
+        return mask_LL & mask_LL.T  # block-diagonal: its own scale only
+
+    def published_constants(self) -> dict[str, torch.Tensor]:
+        lengths = torch.tensor(self.scales.lengths, dtype=torch.int32)
+        of_blocks = {f"blocks.{i}.attn.patch_nums": lengths for i in range(self.config.depth)}
+        return super().published_constants() | of_blocks
+
+
+def scan_flops(tokens: int, C: int) -> int:
+    """FLOPs of the chunked state-space scan of varlite/mamba2.py over the tokens of one pass."""
+    inner, chunks = EXPAND * C, [min(CHUNK, tokens - start) for start in range(0, tokens, CHUNK)]
+    return sum(2 * T * T * (S + inner) + 4 * T * inner * S for T in chunks)
+
+
+register("mvar", MVAR, MVARConfig)

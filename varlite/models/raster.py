@@ -8,9 +8,12 @@ of K steps of a whole map.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
+from varlite.drawing import Rules, Step, guide
+from varlite.models.contract import Ability, register
 from varlite.models.var import VAR, VARConfig
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
@@ -28,7 +31,10 @@ class RasterConfig(VARConfig):
 class Raster(VAR):
     """VAR with a step for every token. Guidance has no scales to rise over: it is the same for all tokens."""
 
-    def spans(self, scales: Scales) -> tuple[tuple[int, int], ...]:
+    abilities: ClassVar[frozenset[Ability]] = frozenset(("cache", "guidance"))
+
+    @staticmethod
+    def spans(scales: Scales) -> tuple[tuple[int, int], ...]:
         return tuple((i, i + 1) for i in range(scales.total))
 
     def inputs(self, tokenizer: VQVAE, idx: list[torch.Tensor]) -> torch.Tensor:
@@ -36,3 +42,32 @@ class Raster(VAR):
 
     def make_mask(self, scales: Scales, device: torch.device) -> torch.Tensor:
         return torch.ones(scales.total, scales.total, dtype=torch.bool, device=device).tril()
+
+    def sample(self, tokenizer: VQVAE, label_B: torch.Tensor, rules: Rules, scales: Scales) -> torch.Tensor:
+        """l steps of one token, guided by `cfg` throughout: images in [-1, 1].
+
+        The hooks are called for every token. After the draw, their step is the one scale so far: codes (B, tokens
+        drawn), and embeddings (B, l, Z) that are zero where none is drawn; `on_scale` may look, and changes nothing.
+        """
+        if rules.smooth:
+            raise ValueError("smooth: a raster model draws code after code, there is no mixture of them to pass on")
+        label_2B = torch.cat((label_B, torch.full_like(label_B, self.class_embed.null)))
+        given, cache = self.condition(label_2B), self.make_cache()
+        f_hat, l = tokenizer.empty(len(label_B)), scales.total
+        x_B1Z: torch.Tensor | None = None
+        h_BlZ, codes = f_hat.new_zeros(len(label_B), l, tokenizer.config.z), []
+        for i in range(l):
+            both = None if x_B1Z is None else x_B1Z.repeat(2, 1, 1)
+            cond_B1V, null_B1V = self.step(both, given, i, cache).chunk(2)
+            step = Step(0, scales, tokenizer, guide(cond_B1V, null_B1V, rules.cfg), f_hat)
+            rules.choose(step)
+            codes.append(step.idx_Bl)
+            x_B1Z = step.h_BlZ
+            h_BlZ[:, i : i + 1] = x_B1Z
+            if rules.on_scale is not None:
+                step.idx_Bl, step.h_BlZ = torch.cat(codes, 1), h_BlZ.clone()
+                rules.on_scale(step)
+        return tokenizer.to_image(tokenizer.accumulate(f_hat, h_BlZ, 0))
+
+
+register("raster", Raster, RasterConfig)

@@ -1,20 +1,16 @@
-"""VAR: predict the next scale, all of its tokens at once, from the coarser ones (arXiv 2404.02905, section 3).
+"""VAR: predict the next scale, all of its tokens at once, from the coarser ones (arXiv 2404.02905, section 3)."""
 
-label -> class embedding -> x_0           tokenizer.inputs(idx) -> x_1 .. x_{K-1}
-[x_0 | x_1 | .. | x_{K-1}] + position + level -> blocks under the block-causal mask -> logits_BLV
-"""
-
-import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from varlite.models.contract import Ability, register
+from varlite.models.costs import block_formula
+from varlite.models.next_scale import NextScale
 from varlite.scales import Scales
-from varlite.tokenizer import VQVAE
-from varlite.transformer import AdaLNKind, Block, ClassEmbedding, Head
+from varlite.transformer import AdaLNKind, Block
 
 
 @dataclass(frozen=True)
@@ -58,165 +54,35 @@ class VARConfig:
         return "none" if not self.adaln else "shared" if self.shared_adaln else "own"
 
 
-@dataclass(frozen=True)
-class Condition:
-    """All that labels say to the layers of a model: the same at every step of sampling, so made once."""
+class VAR(NextScale):
+    """Every token sees its own scale and all coarser ones."""
 
-    cond_BD: torch.Tensor
-    blocks: list[list]  # the vectors of each block's AdaLN
-    head: list
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        ("cache", "guidance", "editing", "schedules", "published names")
+    )
 
-
-class VAR(nn.Module):
-    """The next-scale transformer.
-
-    `forward` is teacher-forced over all scales; `step` is one scale of sampling, with a cache from `make_cache`. Both
-    give the same logits. `scales` may be another schedule of as many scales: positions are then interpolated.
-
-    A variant with another block says what differs: `branches`, `make_block`, `make_mask` (see mvar.py); one with
-    another order of tokens says `spans`, `inputs`, `make_mask` (see raster.py).
-    """
-
-    # The last layer of each residual branch of a block. A branch has three AdaLN vectors: gates first, scales, shifts.
-    branches: ClassVar[tuple[str, ...]] = ("attn.proj", "ffn.fc2")
-    block: ClassVar[str] = "Block"  # the class of its blocks, by which FSDP cuts the model
-
-    def __init__(self, config: VARConfig):
-        super().__init__()
-        c = self.config = config
-        C = c.width
-        self.scales = Scales.of(c.scales)
-        self.class_embed = ClassEmbedding(c.classes, C)
-        first = self.spans(self.scales)[0]
-        self.pos_start = nn.Parameter(torch.empty(first[1], C))
-        self.pos_LC = nn.Parameter(torch.empty(self.scales.total, C))
-        self.level_embed = nn.Embedding(self.scales.K, C)
-        self.token_embed = nn.Linear(c.z, C)
-        self.shared_ada_ln = nn.Linear(C, 3 * len(self.branches) * C) if c.shared_adaln else None
-        self.blocks = nn.ModuleList(self.make_block(c.drop_path * i / max(1, c.depth - 1)) for i in range(c.depth))
-        self.head = Head(C, c.vocab, c.ada_ln)
-        initialise(self)
+    published_mark: ClassVar[str] = ""  # a tensor that only the published files of this kind hold; none for VAR's own
 
     def make_block(self, drop_path: float) -> nn.Module:
         c = self.config
         return Block(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.ada_ln, drop_path)
 
-    def spans(self, scales: Scales) -> tuple[tuple[int, int], ...]:
-        """Where what is predicted in one step starts and ends among all L tokens."""
-        return scales.spans
-
-    def inputs(self, tokenizer: VQVAE, idx: list[torch.Tensor]) -> torch.Tensor:
-        """What `forward` takes beside the label, (B, L - l_0, Z), from token maps."""
-        return tokenizer.inputs(idx, self.scales)
-
-    def make_mask(self, scales: Scales, device: torch.device) -> Any:
-        """What a block needs in order to keep teacher forcing causal; passed to it as `mask`."""
+    def make_mask(self, scales: Scales, device: torch.device) -> torch.Tensor:
         return scales.block_causal_mask(device)
 
-    def forward(self, x_BLZ: torch.Tensor, label_B: torch.Tensor, scales: Scales | None = None) -> torch.Tensor:
-        """Teacher-forced logits_BLV of all scales, from `tokenizer.inputs(idx)` (B, L - l_0, Z) and labels (B,)."""
-        scales = scales or self.scales
-        cond_BD = self.class_embed(label_B)
-        x = torch.cat((self._start(cond_BD), self.token_embed(x_BLZ)), 1) + self._positions(scales)
-        mask, block_cond = self.make_mask(scales, x.device), self._block_cond(cond_BD)
-        for block in self.blocks:
-            x = block(x, block_cond, mask=mask)
-        return self.head(x, cond_BD)
+    flops_by_part = classmethod(block_formula)  # type: ignore[assignment]
 
-    def condition(self, label_B: torch.Tensor) -> Condition:
-        """What `step` makes of labels (B,), for the many steps that they stay the same."""
-        cond_BD = self.class_embed(label_B)
-        block_cond = self._block_cond(cond_BD)
-        of_blocks = [block.get_submodule("ada_ln")(block_cond) for block in self.blocks]
-        return Condition(cond_BD, of_blocks, self.head.ada_ln(cond_BD))
+    def published_constants(self) -> dict[str, torch.Tensor]:
+        """{published name: value} of the published tensors that are not weights but follow from the configuration."""
+        mask_LL = self.published_mask()
+        bias = torch.zeros(1, 1, *mask_LL.shape).masked_fill(~mask_LL, -torch.inf)
+        zero = torch.zeros(self.config.width)
+        return {"lvl_1L": self.scales.levels()[None], "attn_bias_for_masking": bias} | {
+            f"blocks.{i}.attn.zero_k_bias": zero for i in range(self.config.depth)
+        }
 
-    def step(
-        self,
-        x_BlZ: torch.Tensor | None,
-        label: torch.Tensor | Condition,
-        k: int,
-        cache: list,
-        scales: Scales | None = None,
-    ) -> torch.Tensor:
-        """Logits_BlV of scale k, given the cache of the scales before it and `tokenizer.next_input`; None at k = 0.
-
-        `label` is label_B or what `condition` made of it.
-        """
-        scales = scales or self.scales
-        given = label if isinstance(label, Condition) else self.condition(label)
-        x = self._start(given.cond_BD) if x_BlZ is None else self.token_embed(x_BlZ)
-        x = x + self._positions(scales)[slice(*self.spans(scales)[k])]
-        for block, cond, block_cache in zip(self.blocks, given.blocks, cache, strict=True):
-            x = block(x, cond, cache=block_cache)
-        return self.head(x, given.head)
-
-    def make_cache(self, scales: Scales | None = None) -> list:
-        """An empty cache for each block, of the block's kind; memory is taken by the first step."""
-        return [block.make_cache((scales or self.scales).total) for block in self.blocks]
-
-    def loss(
-        self,
-        tokenizer: VQVAE,
-        idx: list[torch.Tensor],
-        label_B: torch.Tensor,
-        chance_B: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Cross-entropy averaged over all L tokens. In training mode labels are dropped at random for guidance.
-
-        `chance_B` are the random numbers in [0, 1) that decide which; None draws them here.
-        """
-        if self.training:
-            chance_B = torch.rand(label_B.shape, device=label_B.device) if chance_B is None else chance_B
-            label_B = torch.where(chance_B < self.config.class_dropout, self.class_embed.null, label_B)
-        with torch.no_grad():
-            x_BLZ = self.inputs(tokenizer, idx)
-        logits_BLV = self(x_BLZ, label_B)
-        return F.cross_entropy(logits_BLV.flatten(0, 1), torch.cat(idx, 1).flatten())
-
-    def _start(self, cond_BD: torch.Tensor) -> torch.Tensor:
-        """Input of scale 0: the condition itself, (B, l_0, C)."""
-        return cond_BD[:, None] + self.pos_start
-
-    def _block_cond(self, cond_BD: torch.Tensor) -> torch.Tensor:
-        return cond_BD if self.shared_ada_ln is None else self.shared_ada_ln(F.silu(cond_BD))
-
-    def _positions(self, scales: Scales) -> torch.Tensor:
-        """Position plus level embedding of each token, (L, C)."""
-        if scales == self.scales:
-            pos_LC: torch.Tensor = self.pos_LC
-        elif scales.K != self.scales.K or scales.lengths[0] != self.scales.lengths[0]:
-            raise ValueError(
-                f"scales: this model has {self.scales.K} scales, the first of {self.scales.lengths[0]} tokens; "
-                f"got {scales.K}, the first of {scales.lengths[0]}"
-            )
-        else:
-            maps = zip(self.scales.split(self.pos_LC[None]), self.scales.shapes, scales.shapes, strict=True)
-            resized = [
-                F.interpolate(x.transpose(1, 2).unflatten(2, old), size=new, mode="bicubic") for x, old, new in maps
-            ]
-            pos_LC = torch.cat([x.flatten(2).transpose(1, 2) for x in resized], 1)[0]
-        return pos_LC + self.level_embed(scales.levels(pos_LC.device))
+    def published_mask(self) -> torch.Tensor:
+        return self.scales.block_causal_mask()
 
 
-@torch.no_grad()
-def initialise(model: VAR) -> None:
-    """Truncated normal everywhere, biases zero; small head, residual gates and output projections, as published."""
-    c, n = model.config, len(model.branches)
-    std = math.sqrt(1 / (3 * c.width))
-    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    for weight in [m.weight for m in linears + embeddings] + [model.pos_start, model.pos_LC]:
-        nn.init.trunc_normal_(weight, std=std, a=-2, b=2)
-    for linear in linears:
-        if linear.bias is not None:
-            nn.init.zeros_(linear.bias)
-    model.head.linear.weight.mul_(0.02)
-    if c.adaln:
-        model.head.ada_ln.linear.weight.mul_(0.5)
-    for block in model.blocks:
-        if c.adaln:
-            rows = block.ada_ln.offset_nC if c.shared_adaln else block.ada_ln.linear.weight.unflatten(0, (3 * n, -1))
-            rows[:n].mul_(c.gamma_init)
-            rows[n:].mul_(0.5)
-        for name in model.branches:
-            block.get_submodule(name).weight.div_(math.sqrt(2 * c.depth))
+register("var", VAR, VARConfig)

@@ -16,10 +16,11 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import NullFormatter
 from PIL import Image
 
+from varlite.drawing import Step
 from varlite.models import VAR
 from varlite.nb.paradigms import RASTER, faint
 from varlite.nb.plots import scale_colours, scale_names
-from varlite.sampling import Step, generate
+from varlite.sampling import generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 import traitlets
 
+from varlite.drawing import Step
 from varlite.editing import check_mask, edit
 from varlite.models.var import VAR
 from varlite.nb.editing_plots import mask_png
 from varlite.nb.plots import png
-from varlite.sampling import Step
 from varlite.tokenizer import VQVAE
 
 CSS = """

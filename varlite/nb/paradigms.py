@@ -16,9 +16,10 @@ from matplotlib.colors import ListedColormap, to_hex, to_rgb
 from PIL import Image, ImageDraw, ImageFont
 
 from varlite.datasets.pixels import to_bytes
+from varlite.drawing import Step
 from varlite.models import VAR
 from varlite.nb.plots import scale_colours, show
-from varlite.sampling import Step, generate
+from varlite.sampling import generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 

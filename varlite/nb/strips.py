@@ -9,10 +9,11 @@ import seaborn as sns
 import torch
 from matplotlib.patches import Patch
 
+from varlite.drawing import image_generator
 from varlite.models import VAR
 from varlite.nb.panel import Change, Result, compare
 from varlite.nb.plots import scale_colours, scale_names, show
-from varlite.sampling import generate, image_generator
+from varlite.sampling import generate
 from varlite.tokenizer import VQVAE
 
 SCORES = {

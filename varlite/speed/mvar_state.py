@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import torch
 
 from varlite.checkpoints.load import twin
+from varlite.drawing import draw, guide
 from varlite.io.files import write_json
 from varlite.mamba2 import Mamba2
 from varlite.models import MVAR, VAR, MVARConfig, VARConfig
 from varlite.presets import SCALES_512
-from varlite.sampling import draw, guide
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
 from varlite.training.loop import machine

@@ -1,7 +1,7 @@
 """Sampling without any of what makes it quick, for `varlite bench` and the tests: the same tokens, more slowly.
 
-A dense mask at every scale, keys and values copied into a larger tensor at each, AdaLN anew at each, all codes sorted
-with their indices, and a decoder whose maps lie channel after channel.
+A dense mask at every scale, keys and values copied into a larger tensor at each, AdaLN computed at each, all codes
+sorted with their indices, a decoder whose maps lie channel after channel. Layers of Mamba-2 scan all earlier tokens again.
 """
 
 from typing import Any
@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from varlite.checkpoints.load import twin
-from varlite.models import MVAR, VAR, Raster
-from varlite.models.var import Condition
+from varlite.mamba2 import Mamba2
+from varlite.models.next_scale import NextScale
 from varlite.scales import Scales
-from varlite.speed.mvar_state import RescanningMVAR
+from varlite.speed.mvar_state import RescanningMamba
 from varlite.tokenizer import VQVAE
 
 
@@ -28,9 +28,12 @@ class ConcatenatedCache:
         return self.kv
 
 
-class PlainVAR(VAR):
+class ReferenceSteps(NextScale):
+    """The steps of sampling as the published code takes them; mixed into the class of any next-scale model."""
+
     def make_cache(self, scales: Scales | None = None) -> list:
-        return [ConcatenatedCache() for _ in self.blocks]
+        scanned = [any(isinstance(part, Mamba2) for part in block.modules()) for block in self.blocks]
+        return [[] if scan else ConcatenatedCache() for scan in scanned]
 
     def condition(self, label_B: torch.Tensor) -> Any:
         return label_B
@@ -40,7 +43,9 @@ class PlainVAR(VAR):
     ) -> torch.Tensor:
         scales = scales or self.scales
         start, end = self.spans(scales)[k]
-        cond_BD, mask_ll = self.class_embed(label), self.make_mask(scales, self.pos_LC.device)[start:end, :end]
+        cond_BD, mask = self.class_embed(label), self.make_mask(scales, self.pos_LC.device)
+        # M-VAR's mask is the lengths of the scales: one scale needs none.
+        mask_ll = mask[start:end, :end] if isinstance(mask, torch.Tensor) else None
         x = self._start(cond_BD) if x_BlZ is None else self.token_embed(x_BlZ)
         x, block_cond = x + self._positions(scales)[start:end], self._block_cond(cond_BD)
         for block, block_cache in zip(self.blocks, cache, strict=True):
@@ -48,36 +53,27 @@ class PlainVAR(VAR):
         return self.head(x, cond_BD)
 
 
-class PlainRaster(PlainVAR, Raster):
-    pass
-
-
-class PlainMVAR(RescanningMVAR):
-    """All earlier tokens scanned again at every scale; there are no keys and values to keep."""
-
-    def condition(self, label_B: torch.Tensor) -> Any:
-        return label_B
-
-    def step(
-        self, x_BlZ: torch.Tensor | None, label: Any, k: int, cache: list, scales: Scales | None = None
-    ) -> torch.Tensor:
-        given: Condition = super().condition(label)
-        return super().step(x_BlZ, given, k, cache, scales)
-
-
-class PlainVQVAE(VQVAE):
+class ReferenceVQVAE(VQVAE):
     def to_image(self, f_hat: torch.Tensor) -> torch.Tensor:
         return self.decoder(self.post_quant(f_hat)).clamp(-1, 1)
 
 
-def plain(model: VAR, tokenizer: VQVAE) -> tuple[VAR, VQVAE]:
-    """The same models, sharing their weights, to be sampled with `keep_top` below."""
-    cls = PlainMVAR if isinstance(model, MVAR) else PlainRaster if isinstance(model, Raster) else PlainVAR
-    return twin(model, cls), twin(tokenizer, PlainVQVAE)
+def reference(model: Any, tokenizer: VQVAE) -> tuple[Any, VQVAE]:
+    """The same models, sharing their weights, to be sampled with `keep_top` below.
+
+    A model that takes no steps with a cache is its own reference: only its filters and decoder differ.
+    """
+    if not isinstance(model, NextScale):
+        return model, twin(tokenizer, ReferenceVQVAE)
+    slow = twin(model, type(f"Reference{type(model).__name__}", (ReferenceSteps, type(model)), {}))
+    for part in slow.modules():
+        if isinstance(part, Mamba2):
+            part.__class__ = RescanningMamba
+    return slow, twin(tokenizer, ReferenceVQVAE)
 
 
 def keep_top(logits_BlV: torch.Tensor, top_k: int = 0, top_p: float = 0.0) -> torch.Tensor:
-    """What `sampling.keep_top` does, by sorting all codes together with their indices."""
+    """What `drawing.keep_top` does, by sorting all codes together with their indices."""
     if top_k:
         kth_Bl1 = logits_BlV.topk(top_k, dim=-1).values[..., -1:]
         logits_BlV = logits_BlV.masked_fill(logits_BlV < kth_Bl1, -torch.inf)

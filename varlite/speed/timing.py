@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from varlite.checkpoints.load import twin
+from varlite.inference import prepare
 from varlite.models import VAR
-from varlite.prepare import prepare
 from varlite.sampling import generate
 from varlite.tokenizer import VQVAE
 

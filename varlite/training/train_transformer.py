@@ -14,11 +14,12 @@ from varlite.commands.sample import save_png, tile
 from varlite.datasets.batches import batch_indices
 from varlite.datasets.pixels import to_bytes
 from varlite.datasets.tokens import TokenCache, cache_tokens
+from varlite.drawing import image_generator
 from varlite.io.files import save_model, sha256
-from varlite.models import MODELS as KINDS
-from varlite.models import VAR, VARConfig
+from varlite.io.meta import on_meta
+from varlite.models import VAR, VARConfig, kind_of
 from varlite.presets import MODELS, TOKENIZERS, ModelPreset, TransformerRecipe, choose
-from varlite.sampling import generate, image_generator
+from varlite.sampling import generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 from varlite.training.engine import Ema, Engine, Trained
@@ -135,8 +136,8 @@ def train(
     config = replace(row.config, vocab=vq.config.vocab, z=vq.config.z, scales=vq.scales.sides)
     if start and begun is not None:
         same_shape(preset, config, start, begun.config)
-    kind, cls = next((kind, cls) for kind, (cls, config_cls) in KINDS.items() if type(config) is config_cls)
-    engine = Engine(options, blocks=(cls.block,))
+    kind, cls = kind_of(config).name, kind_of(config).model
+    engine = Engine(options, blocks=tuple({type(block).__name__ for block in on_meta(cls, config).blocks}))
     vq = vq.to(engine.device).requires_grad_(False)
     caches = {
         split: cache_tokens(vq, data, split, flip=options.flip and split == "train") for split in ("train", "test")

@@ -1,6 +1,6 @@
-"""What makes a model ready to be sampled from: the precision of its matrix products, and how its weights lie.
+"""What makes a model quick to sample from: the precision of its matrix products, and the layout of its weights.
 
-float32 on a CPU: the linear layers of the blocks lie as oneDNN wants them, and the tokens stay the same. Half precision
+float32 on a CPU: the linear layers of the blocks are packed for oneDNN, and the tokens stay the same. Half precision
 is autocast's, for GPUs. int8, on a CPU: weights and activations are rounded to 8 bits, weights with a scale for each
 output, activations with one for each product: more images a second, and other images. Attention proper, norms, AdaLN,
 embeddings and the head stay in float32, and so does the tokenizer.
@@ -8,12 +8,11 @@ embeddings and the head stay in float32, and so does the tokenizer.
 
 import warnings
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from varlite.models import VAR
 from varlite.transformer import Attention
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
@@ -28,13 +27,15 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, getattr(torch, precision) if half else None, enabled=half)
 
 
-def prepare(model: VAR, precision: Precision = "float32") -> VAR:
+def prepare(model: Any, precision: Precision = "float32") -> Any:
     """Change a model, in place, so that sampling is quick; it can then neither be trained nor saved.
 
-    A model on a GPU, or for half precision, stays as it is: that is for `autocast`. Raises ValueError for int8 with a
-    model that is not on the CPU in float32, and where this torch has no such layers.
+    A model on a GPU, or for half precision, stays as it is: that is for `autocast`. Raises ValueError for an unknown
+    precision, for int8 with a model that is not on the CPU in float32, and where this torch has no such layers.
     """
-    weight = model.pos_LC
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
+    weight = next(model.parameters(), torch.empty(0))
     here = weight.device.type == "cpu" and weight.dtype == torch.float32
     if precision == "int8":
         if not here:
@@ -47,19 +48,39 @@ def prepare(model: VAR, precision: Precision = "float32") -> VAR:
     return model.eval()
 
 
-def replace_linears(model: VAR, replacement: Callable[[nn.Linear], nn.Module]) -> None:
-    """Put another layer in the place of each linear layer of the blocks, but for AdaLN's, which run once an image."""
+def compile_blocks(model: Any, backend: str = "inductor") -> None:
+    """Compile the blocks in place: one graph of static shapes for each scale, shared by all blocks.
+
+    Pays off where many batches of one size follow, on a GPU above all; the first batch takes a minute or more.
+    """
+    # Past the limit dynamo would silently go on without compiling.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * model.scales.K)
     for block in model.blocks:
+        block.compile(dynamic=False, backend=backend)
+
+
+def replace_linears(model: nn.Module, replacement: Callable[[nn.Linear], nn.Module]) -> None:
+    """Replace the linear layers of the blocks, except AdaLN's, which run once an image.
+
+    The joint projection of an `Attention` takes its bias along. A subclass may project in another way, so its own is
+    left alone, and so are layers inside modules that are not known to call them.
+    """
+    for block in model.get_submodule("blocks").children():
         for module in [part for name, part in block.named_children() if name != "ada_ln"]:
             for name, child in list(module.named_children()):
                 if isinstance(module, Attention) and name == "qkv":
-                    joint = nn.Linear(module.qkv.in_features, module.qkv.out_features, device="meta")
-                    bias = module.joint_bias().detach()
-                    joint.load_state_dict({"weight": module.qkv.weight, "bias": bias}, assign=True)
-                    module.__class__, module.all = JointAttention, replacement(joint)
-                    del module.qkv
+                    if type(module) is Attention:
+                        fold(module, replacement)
                 elif isinstance(child, nn.Linear):
                     setattr(module, name, replacement(child))
+
+
+def fold(attention: Any, replacement: Callable[[nn.Linear], nn.Module]) -> None:
+    """Turn an attention layer into one whose joint projection is a single layer, `all`, bias included."""
+    joint = nn.Linear(attention.qkv.in_features, attention.qkv.out_features, device="meta")
+    joint.load_state_dict({"weight": attention.qkv.weight, "bias": attention.joint_bias().detach()}, assign=True)
+    attention.__class__, attention.all = JointAttention, replacement(joint)
+    del attention.qkv
 
 
 class JointAttention(Attention):
@@ -76,7 +97,13 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
-        self.packed, self.bias = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach()), linear.bias
+        self.in_features, self.out_features, self.bias = linear.in_features, linear.out_features, linear.bias
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weight as it was, for a module that uses it by itself."""
+        return self.packed.to_dense()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")

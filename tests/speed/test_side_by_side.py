@@ -7,8 +7,10 @@ from varlite.checkpoints.load import load
 from varlite.commands.info import parameters
 from varlite.experiments import costs
 from varlite.experiments.scaling_laws import flops
-from varlite.speed import bench as benches
-from varlite.speed.bench import bench, gemm_rate, report
+from varlite.speed import side_by_side, stopwatch, ways
+from varlite.speed.report import report
+from varlite.speed.side_by_side import bench
+from varlite.speed.stopwatch import gemm_rate
 
 
 def test_sampling_is_measured_part_by_part_beside_the_plain_way(trained):
@@ -41,27 +43,27 @@ def test_a_training_step_with_kept_tokens_computes_the_loss_of_one_that_encodes(
 
 def test_blocks_can_be_compiled_and_a_raster_model_has_a_step_for_each_token(trained, monkeypatch):
     compiled = []
-    monkeypatch.setattr(benches, "compile_blocks", compiled.append)  # its own test: test_compile.py
-    work = benches.Work(str(trained / "var"), 1, "sample", benches.CPU, "int8", True, None)
+    monkeypatch.setattr(ways, "compile_blocks", compiled.append)  # its own test: test_compile.py
+    work = ways.Work(str(trained / "var"), 1, "sample", side_by_side.CPU, "int8", True, None)
     assert work.ways() == ["varlite", "plain", "int8", "compiled"]
-    found = {way: benches.measure(work.open(way)[0], 0, benches.CPU).result for way in ("compiled", "varlite")}
+    found = {way: stopwatch.measure(work.open(way)[0], 0, side_by_side.CPU).result for way in ("compiled", "varlite")}
     assert len(compiled) == 1 and torch.equal(*found.values())
     record = bench("fashion-raster-d4", rounds=1)
     assert len(record["ways"]["plain"]["transformer_ms_by_scale"]) == 49 and record["ways"]["plain"]["equal"] == 1
 
 
 def test_a_process_that_dies_is_told_of(trained, monkeypatch):
-    work = benches.Work(str(trained / "var"), 1, "sample", benches.CPU, "float32", False, None)
-    worker = benches.Worker(work, "plain")
+    work = ways.Work(str(trained / "var"), 1, "sample", side_by_side.CPU, "float32", False, None)
+    worker = side_by_side.Worker(work, "plain")
     worker.close()
     with pytest.raises(OSError, match="a process of the bench ended"):
         worker.run(0, 1)
 
 
 def test_a_preset_without_weights_is_measured_on_random_ones():
-    model, tokenizer, source = benches.open_model("fashion-var-d2", torch.device("cpu"))
+    model, tokenizer, source = ways.open_model("fashion-var-d2", torch.device("cpu"))
     assert source == "random" and parameters(model) > 1e5 and tokenizer.scales == model.scales
-    assert benches.open_model("fashion-var-d4", torch.device("cpu"))[2] == "fashion-var-d4"
+    assert ways.open_model("fashion-var-d4", torch.device("cpu"))[2] == "fashion-var-d4"
 
 
 def test_the_table_has_a_column_for_each_way_and_a_row_for_each_scale(trained):
@@ -76,7 +78,7 @@ def test_the_table_has_a_column_for_each_way_and_a_row_for_each_scale(trained):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch": 0}, "batch_size must be at least 1, got 0"),
+        ({"batch": 0}, "batch must be at least 1, got 0"),
         ({"rounds": 0}, "rounds must be at least 1, got 0"),
         ({"what": "train", "precision": "int8"}, "training knows neither int8 nor compiled blocks"),
         ({"name": "var-d17"}, "unknown model"),

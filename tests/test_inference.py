@@ -3,8 +3,8 @@ import torch
 from tiny import LABELS, lively_var, random_inputs, tiny_tokenizer, var_config
 
 from varlite.checkpoints.load import twin
+from varlite.inference import autocast, prepare
 from varlite.models import MVAR, MVARConfig
-from varlite.prepare import autocast, prepare
 from varlite.sampling import generate
 from varlite.speed.mvar_state import open_gates
 
@@ -79,7 +79,7 @@ def test_int8_is_refused_elsewhere_than_on_the_cpu_in_float32():
 
 
 def test_a_torch_without_such_layers_says_so(monkeypatch):
-    monkeypatch.setattr("varlite.prepare.ENGINES", ())
+    monkeypatch.setattr("varlite.inference.ENGINES", ())
     with pytest.raises(ValueError, match="has no dynamic int8 layers"):
         prepare(lively_var(), "int8")
 

@@ -1,0 +1,202 @@
+"""What all next-scale models share: the transformer around the blocks, its loss, its sampling loop.
+
+label -> class embedding -> x_0           tokenizer.inputs(idx) -> x_1 .. x_{K-1}
+[x_0 | x_1 | .. | x_{K-1}] + position + level -> blocks under the mask -> logits_BLV
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from varlite.drawing import Rules, Step, guide
+from varlite.models.contract import Model
+from varlite.models.costs import TransformerCosts
+from varlite.scales import Scales
+from varlite.tokenizer import VQVAE
+from varlite.transformer import ClassEmbedding, Head
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Everything computed from the labels; constant during sampling, so computed once."""
+
+    cond_BD: torch.Tensor
+    blocks: list[list]  # the vectors of each block's AdaLN
+    head: list
+
+
+class NextScale(TransformerCosts, Model):
+    """A transformer over token maps.
+
+    `forward` is teacher-forced over all scales; `step` is one step of sampling, with a cache from `make_cache`. Both
+    give the same logits. `scales` may be another schedule of as many scales: positions are then interpolated.
+
+    A variant says what differs: with another block `branches`, `make_block` and `make_mask` (mvar.py); with another
+    order of tokens `spans`, `inputs`, `make_mask` and `sample` (raster.py).
+    """
+
+    # The last layer of each residual branch of a block. A branch has three AdaLN vectors: gates first, scales, shifts.
+    branches: ClassVar[tuple[str, ...]] = ("attn.proj", "ffn.fc2")
+
+    def __init__(self, config: Any):
+        super().__init__()
+        c = self.config = config
+        C = c.width
+        self.scales = Scales.of(c.scales)
+        self.class_embed = ClassEmbedding(c.classes, C)
+        self.pos_start = nn.Parameter(torch.empty(self.spans(self.scales)[0][1], C))
+        self.pos_LC = nn.Parameter(torch.empty(self.scales.total, C))
+        self.level_embed = nn.Embedding(self.scales.K, C)
+        self.token_embed = nn.Linear(c.z, C)
+        self.shared_ada_ln = nn.Linear(C, 3 * len(self.branches) * C) if c.shared_adaln else None
+        self.blocks = nn.ModuleList(self.make_block(c.drop_path * i / max(1, c.depth - 1)) for i in range(c.depth))
+        self.head = Head(C, c.vocab, c.ada_ln)
+        initialise(self)
+
+    def make_block(self, drop_path: float) -> nn.Module:
+        """A block with `forward(x, cond, mask=None, cache=None)` and `make_cache(length)`."""
+        raise NotImplementedError
+
+    def make_mask(self, scales: Scales, device: torch.device) -> Any:
+        """What a block needs in order to keep teacher forcing causal; passed to it as `mask`."""
+        raise NotImplementedError
+
+    @staticmethod
+    def spans(scales: Scales) -> tuple[tuple[int, int], ...]:
+        """Where the tokens predicted in one step start and end among all L tokens."""
+        return scales.spans
+
+    def inputs(self, tokenizer: VQVAE, idx: list[torch.Tensor]) -> torch.Tensor:
+        """What `forward` takes beside the label, (B, L - l_0, Z), from token maps."""
+        return tokenizer.inputs(idx, self.scales)
+
+    def forward(self, x_BLZ: torch.Tensor, label_B: torch.Tensor, scales: Scales | None = None) -> torch.Tensor:
+        """Teacher-forced logits_BLV of all scales, from `inputs` (B, L - l_0, Z) and labels (B,)."""
+        scales = scales or self.scales
+        cond_BD = self.class_embed(label_B)
+        x = torch.cat((self._start(cond_BD), self.token_embed(x_BLZ)), 1) + self._positions(scales)
+        mask, block_cond = self.make_mask(scales, x.device), self._block_cond(cond_BD)
+        for block in self.blocks:
+            x = block(x, block_cond, mask=mask)
+        return self.head(x, cond_BD)
+
+    def loss(
+        self, tokenizer: VQVAE, idx: list[torch.Tensor], label_B: torch.Tensor, chance_B: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Cross-entropy averaged over all L tokens. In training mode labels are dropped at random, for guidance.
+
+        `chance_B` are the random numbers in [0, 1) that decide which; None draws them here.
+        """
+        if self.training:
+            chance_B = torch.rand(label_B.shape, device=label_B.device) if chance_B is None else chance_B
+            label_B = torch.where(chance_B < self.config.class_dropout, self.class_embed.null, label_B)
+        with torch.no_grad():
+            x_BLZ = self.inputs(tokenizer, idx)
+        logits_BLV = self(x_BLZ, label_B)
+        return F.cross_entropy(logits_BLV.flatten(0, 1), torch.cat(idx, 1).flatten())
+
+    # Sampling
+
+    def condition(self, label_B: torch.Tensor) -> Condition:
+        """What the labels (B,) mean to every layer, for the many steps that they stay the same."""
+        cond_BD = self.class_embed(label_B)
+        block_cond = self._block_cond(cond_BD)
+        of_blocks = [block.get_submodule("ada_ln")(block_cond) for block in self.blocks]
+        return Condition(cond_BD, of_blocks, self.head.ada_ln(cond_BD))
+
+    def make_cache(self, scales: Scales | None = None) -> list:
+        """An empty cache for each block, of the block's kind; memory is taken by the first step."""
+        return [block.make_cache((scales or self.scales).total) for block in self.blocks]
+
+    def step(
+        self,
+        x_BlZ: torch.Tensor | None,
+        label: torch.Tensor | Condition,
+        k: int,
+        cache: list,
+        scales: Scales | None = None,
+    ) -> torch.Tensor:
+        """Logits_BlV of step k, given the cache of the steps before it and `tokenizer.next_input`; None at k = 0.
+
+        `label` is label_B, or `condition` of it.
+        """
+        scales = scales or self.scales
+        given = label if isinstance(label, Condition) else self.condition(label)
+        x = self._start(given.cond_BD) if x_BlZ is None else self.token_embed(x_BlZ)
+        x = x + self._positions(scales)[slice(*self.spans(scales)[k])]
+        for block, cond, block_cache in zip(self.blocks, given.blocks, cache, strict=True):
+            x = block(x, cond, cache=block_cache)
+        return self.head(x, given.head)
+
+    def sample(self, tokenizer: VQVAE, label_B: torch.Tensor, rules: Rules, scales: Scales) -> torch.Tensor:
+        """The coarse-to-fine loop : images in [-1, 1]. Guidance rises over the scales, t = cfg k / (K - 1)."""
+        # Conditional and null branch side by side in one batch; the null branch is the second half.
+        label_2B = torch.cat((label_B, torch.full_like(label_B, self.class_embed.null)))
+        given, cache = self.condition(label_2B), self.make_cache(scales)
+        f_hat, x_BlZ = tokenizer.empty(len(label_B), scales), None
+        for k in range(scales.K):
+            progress = k / max(1, scales.K - 1)
+            x_2BlZ = None if x_BlZ is None else x_BlZ.repeat(2, 1, 1)
+            cond_BlV, null_BlV = self.step(x_2BlZ, given, k, cache, scales).chunk(2)
+            step = Step(k, scales, tokenizer, guide(cond_BlV, null_BlV, rules.cfg * progress), f_hat)
+            rules.choose(step, progress)
+            if rules.on_scale is not None:
+                rules.on_scale(step)
+            f_hat = tokenizer.accumulate(f_hat, step.h_BlZ, k, scales)
+            if k < scales.K - 1:
+                x_BlZ = tokenizer.next_input(f_hat, k, scales)
+        return tokenizer.to_image(f_hat)
+
+    # Inputs of the blocks
+
+    def _start(self, cond_BD: torch.Tensor) -> torch.Tensor:
+        """Input of the first step: the condition itself, (B, l_0, C)."""
+        return cond_BD[:, None] + self.pos_start
+
+    def _block_cond(self, cond_BD: torch.Tensor) -> torch.Tensor:
+        return cond_BD if self.shared_ada_ln is None else self.shared_ada_ln(F.silu(cond_BD))
+
+    def _positions(self, scales: Scales) -> torch.Tensor:
+        """Position plus level embedding of each token, (L, C)."""
+        if scales == self.scales:
+            pos_LC: torch.Tensor = self.pos_LC
+        elif scales.K != self.scales.K or scales.lengths[0] != self.scales.lengths[0]:
+            raise ValueError(
+                f"scales: this model has {self.scales.K} scales, the first of {self.scales.lengths[0]} tokens; "
+                f"got {scales.K}, the first of {scales.lengths[0]}"
+            )
+        else:
+            maps = zip(self.scales.split(self.pos_LC[None]), self.scales.shapes, scales.shapes, strict=True)
+            resized = [
+                F.interpolate(x.transpose(1, 2).unflatten(2, old), size=new, mode="bicubic") for x, old, new in maps
+            ]
+            pos_LC = torch.cat([x.flatten(2).transpose(1, 2) for x in resized], 1)[0]
+        return pos_LC + self.level_embed(scales.levels(pos_LC.device))
+
+
+@torch.no_grad()
+def initialise(model: NextScale) -> None:
+    """Truncated normal everywhere, biases zero; small head, residual gates and output projections, as published."""
+    c, n = model.config, len(model.branches)
+    std = math.sqrt(1 / (3 * c.width))
+    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    for weight in [m.weight for m in linears + embeddings] + [model.pos_start, model.pos_LC]:
+        nn.init.trunc_normal_(weight, std=std, a=-2, b=2)
+    for linear in linears:
+        if linear.bias is not None:
+            nn.init.zeros_(linear.bias)
+    model.head.linear.weight.mul_(0.02)
+    if c.adaln:
+        model.head.ada_ln.linear.weight.mul_(0.5)
+    for block in model.blocks:
+        if c.adaln:
+            rows = block.ada_ln.offset_nC if c.shared_adaln else block.ada_ln.linear.weight.unflatten(0, (3 * n, -1))
+            rows[:n].mul_(c.gamma_init)
+            rows[n:].mul_(0.5)
+        for name in model.branches:
+            block.get_submodule(name).weight.div_(math.sqrt(2 * c.depth))
