@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from PIL import Image
 
-from varlite.models import VAR, Raster, RasterConfig, VARConfig
+from varlite.models import KINDS, VAR, VARConfig
 from varlite.presets import MODELS, TOKENIZERS, ModelPreset, TokenizerPreset, TokenizerRecipe, TransformerRecipe
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
@@ -60,20 +61,47 @@ def lively_var(**changes) -> VAR:
     return model
 
 
-def lively_raster(**changes) -> Raster:
+# A row a kind: configurations that together make every branch of it run.
+EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "var": [{}, {"attn_norm": False}, {"shared_adaln": True}, {"adaln": False}, {"scales": RECTANGULAR}],
+    "mvar": [{}, {"attn_norm": False, "shared_adaln": True}, {"scales": [1, 3, 6, 9]}],
+    "raster": [{"scales": ONE}, {"scales": ONE, "adaln": False}],
+}
+
+
+def lively(kind: str, **changes) -> Any:
+    """A model in evaluation mode whose every weight matters: gates open, no vector zero or one."""
     torch.manual_seed(0)
-    model = Raster(RasterConfig(**vars(var_config()) | {"scales": ONE} | changes)).eval()
+    found = KINDS[kind]
+    model = found.model(found.config(**vars(var_config()) | changes)).eval()
     with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.2 * torch.randn_like(weight))
+        for name, weight in model.named_parameters():
+            if not name.endswith(("A_log", "dt_bias")):  # of Mamba-2: its state would grow without bound
+                weight.add_(0.2 * torch.randn_like(weight))
     return model
+
+
+def tokenizer_for(model) -> VQVAE:
+    """A tokenizer of the model's schedule."""
+    return tiny_tokenizer(scales=model.scales.sides, phi_shared=min(4, model.scales.K))
+
+
+def steps_of(model, x_BLZ: torch.Tensor) -> torch.Tensor:
+    """Teacher-forced inputs, given step by step: logits_BLV."""
+    lengths = [end - start for start, end in model.spans(model.scales)]
+    parts, cache = [None, *x_BLZ.split(lengths[1:], 1)], model.make_cache()
+    return torch.cat([model.step(part, LABELS, k, cache) for k, part in enumerate(parts)], 1)
+
+
+def lively_raster(**changes) -> Any:
+    return lively("raster", **{"scales": ONE} | changes)
 
 
 def one_scale_tokenizer():
     return tiny_tokenizer(scales=ONE, phi_shared=1)
 
 
-def tiny_images(batch=2, side=10, channels=1) -> torch.Tensor:
+def tiny_images(batch=2, side: int | tuple[int, int] = 10, channels=1) -> torch.Tensor:
     """Smooth noise in [-1, 1]."""
     coarse = torch.randn(batch, channels, 4, 4, generator=torch.Generator().manual_seed(batch))
     return torch.nn.functional.interpolate(coarse, size=side, mode="bicubic").clamp(-1, 1)

@@ -3,7 +3,11 @@
 One dial, depth. A row whose weights ship has a folder in `data/checkpoints/` with the scores on its model card.
 """
 
+import os
+import sys
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from varlite.models import MVARConfig, RasterConfig, VARConfig
@@ -206,3 +210,21 @@ def choose(table: dict[str, Row], name: str, what: str) -> Row:
     if name not in table:
         raise ValueError(f"unknown {what} {name!r}; there are: {', '.join(table)}")
     return table[name]
+
+
+def import_models(paths: str) -> None:
+    """Run files that register a kind of model and add their rows to the tables above.
+
+    `paths` is what VARLITE_MODELS holds: files, separated as in PATH. So a variant can live outside the package.
+    Raises ValueError for a file that is not there.
+    """
+    for path in filter(None, paths.split(os.pathsep)):
+        if not Path(path).is_file():
+            raise ValueError(f"VARLITE_MODELS: there is no file {path}")
+        spec = spec_from_file_location(Path(path).stem, path)
+        assert spec is not None and spec.loader is not None
+        module = sys.modules[spec.name] = module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+
+import_models(os.environ.get("VARLITE_MODELS", ""))

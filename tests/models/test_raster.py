@@ -11,32 +11,9 @@ from tiny import (
 )
 
 from varlite import edit, generate
-from varlite.drawing import image_generator
 from varlite.models import Raster, RasterConfig
 
 KINDS = [{}, {"attn_norm": False}, {"adaln": False}]
-
-
-@pytest.mark.parametrize("changes", KINDS)
-def test_sampling_token_by_token_gives_the_teacher_forced_logits(changes):
-    model, tokenizer = lively_raster(**changes).double(), one_scale_tokenizer().double()
-    x_BLZ = model.inputs(tokenizer, random_tokens(ONE))
-    cache = model.make_cache()
-    parts = [None, *x_BLZ.split(1, 1)]
-    steps = torch.cat([model.step(x, LABELS, i, cache) for i, x in enumerate(parts)], 1)
-    assert len(parts) == 25
-    torch.testing.assert_close(steps, model(x_BLZ, LABELS), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("changes", KINDS)
-def test_a_token_sees_those_before_it_and_nothing_after(changes):
-    model, tokenizer, idx = lively_raster(**changes), one_scale_tokenizer(), random_tokens(ONE)
-    logits_BLV = model(model.inputs(tokenizer, idx), LABELS)
-    for i in (0, 7, 23):
-        other = idx[0].clone()
-        other[:, i] = (other[:, i] + 1) % 32
-        same_BL = (model(model.inputs(tokenizer, [other]), LABELS) == logits_BLV).all(-1)
-        assert same_BL[:, : i + 1].all() and not same_BL[:, i + 1 :].any()
 
 
 def test_it_has_as_many_weights_as_var_but_for_positions_and_levels():
@@ -77,13 +54,6 @@ def test_guidance_is_the_same_for_every_token_and_none_is_the_condition_alone():
     cond, null = (model(x_BLZ, torch.tensor([c])) for c in (1, 10))
     found = torch.cat([step.logits_BlV for step in steps], 1)
     torch.testing.assert_close(found, 3 * cond - 2 * null, atol=1e-4, rtol=1e-4)
-
-
-def test_an_image_does_not_depend_on_its_batch():
-    model, tokenizer = lively_raster(), one_scale_tokenizer()
-    pair = generate(model, tokenizer, [3, 4], generator=[image_generator(0, c, 0) for c in (3, 4)])
-    alone = generate(model, tokenizer, [4], generator=[image_generator(0, 4, 0)])
-    torch.testing.assert_close(pair[1:], alone)
 
 
 def test_what_makes_no_sense_for_it_is_refused():

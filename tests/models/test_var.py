@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from tiny import (
     LABELS,
-    RECTANGULAR,
-    SCHEDULES,
     SIDES,
     lively_var,
     random_inputs,
@@ -29,43 +27,6 @@ def step_by_step(model, x_BLZ, labels, scales=None):
     return torch.cat([model.step(part, labels, k, cache, scales) for k, part in enumerate(parts)], 1)
 
 
-@pytest.mark.parametrize("changes", KINDS)
-@pytest.mark.parametrize("sides", SCHEDULES)
-def test_sampling_step_by_step_gives_the_teacher_forced_logits(changes, sides):
-    model = lively_var(scales=sides, **changes).double()
-    x_BLZ = random_inputs(model)
-    torch.testing.assert_close(step_by_step(model, x_BLZ, LABELS), model(x_BLZ, LABELS), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("changes", KINDS)
-@pytest.mark.parametrize(("sides", "k"), [(s, k) for s in (SIDES, RECTANGULAR) for k in range(1, len(s))])
-def test_a_scale_sees_itself_and_coarser_ones_and_nothing_finer(changes, sides, k):
-    model = lively_var(scales=sides, **changes)
-    x_BLZ, (start, end) = random_inputs(model), model.scales.spans[k]
-    first, changed = model.scales.lengths[0], x_BLZ.clone()
-    changed[:, start - first : end - first] += 1  # the input has no tokens of scale 0, which is the class
-    same_BL = (model(x_BLZ, LABELS) == model(changed, LABELS)).all(-1)
-    assert same_BL[:, :start].all(), "a coarser scale changed"
-    assert not same_BL[:, start:].any(), "a token of this scale or a finer one did not"
-
-
-@pytest.mark.parametrize("changes", KINDS)
-def test_no_gradient_runs_from_a_scale_to_the_input_of_a_finer_one(changes):
-    model = lively_var(**changes)
-    x_BLZ = random_inputs(model).requires_grad_()
-    for start, end in model.scales.spans[1:]:
-        (gradient,) = torch.autograd.grad(model(x_BLZ, LABELS)[:, start:end].square().sum(), x_BLZ)
-        assert (gradient[:, end - 1 :] == 0).all()
-        assert (gradient[:, : end - 1] != 0).any(-1).all()
-
-
-@pytest.mark.parametrize("changes", KINDS)
-def test_training_and_evaluation_mode_give_the_same_logits_where_nothing_is_dropped(changes):
-    model = lively_var(**changes)
-    x_BLZ = random_inputs(model)
-    assert torch.equal(model.eval()(x_BLZ, LABELS), model.train()(x_BLZ, LABELS))
-
-
 def test_drop_path_rises_linearly_over_the_blocks_and_acts_in_training_alone():
     model = lively_var(depth=5, drop_path=0.4)
     x_BLZ = random_inputs(model)
@@ -73,16 +34,6 @@ def test_drop_path_rises_linearly_over_the_blocks_and_acts_in_training_alone():
     assert torch.equal(model(x_BLZ, LABELS), model(x_BLZ, LABELS))
     model.train()
     assert not torch.equal(model(x_BLZ, LABELS), model(x_BLZ, LABELS))
-
-
-def test_labels_are_dropped_in_training_mode_alone():
-    model, tokenizer, labels = lively_var(class_dropout=1.0), tiny_tokenizer(), torch.arange(8)
-    idx = random_tokens(SIDES, batch=8)
-    null = model.eval().loss(tokenizer, idx, torch.full((8,), 10))
-    assert model.loss(tokenizer, idx, labels) != null
-    assert torch.equal(model.train().loss(tokenizer, idx, labels), null)
-    never = lively_var(class_dropout=0.0)
-    assert torch.equal(never.train().loss(tokenizer, idx, labels), never.eval().loss(tokenizer, idx, labels))
 
 
 def test_a_tenth_of_the_labels_is_dropped(monkeypatch):
@@ -100,14 +51,6 @@ def test_the_loss_is_the_cross_entropy_averaged_over_all_tokens():
     log_p_BLV = model(tokenizer.inputs(idx), LABELS).log_softmax(-1)
     expected = -log_p_BLV.gather(-1, torch.cat(idx, 1)[..., None]).mean()
     torch.testing.assert_close(model.loss(tokenizer, idx, LABELS), expected)
-
-
-def test_the_loss_reaches_every_parameter_and_no_part_of_the_tokenizer():
-    for changes in KINDS:
-        model, tokenizer = lively_var(class_dropout=0, **changes).train(), tiny_tokenizer()
-        model.loss(tokenizer, random_tokens(SIDES), LABELS).backward()
-        assert not [name for name, w in model.named_parameters() if w.grad is None or not w.grad.any()]
-        assert all(weight.grad is None for weight in tokenizer.parameters())
 
 
 @pytest.mark.parametrize("shared", [False, True])

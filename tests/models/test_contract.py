@@ -1,0 +1,188 @@
+"""What every registered kind of model is held to. A new kind is tested by adding its row to `tiny.EXAMPLES`."""
+
+import pytest
+import torch
+from tiny import EXAMPLES, LABELS, lively, random_tokens, steps_of, tiny_images, tokenizer_for
+
+from varlite import edit, generate, prepare
+from varlite.checkpoints.load import convert, load
+from varlite.drawing import image_generator
+from varlite.io.files import read_model, save_model
+from varlite.models import KINDS, kind_of, register, require
+
+ROWS = [(kind, changes) for kind, rows in EXAMPLES.items() for changes in rows]
+
+
+@pytest.fixture(params=ROWS, ids=[f"{kind}-{i}" for i, (kind, _) in enumerate(ROWS)])
+def model(request):
+    kind, changes = request.param
+    return lively(kind, **changes)
+
+
+def able(model, ability):
+    if ability not in model.abilities:
+        pytest.skip(f"{type(model).__name__} has no {ability}")
+
+
+def files(model, tokenizer, folder):
+    """Saves a model and its tokenizer as a training does."""
+    about = {"kind": kind_of(model).name, "config": vars(model.config), "tokenizer": "none"}
+    save_model(folder / "model.safetensors", about, model.state_dict())
+    save_model(folder / "tokenizer.safetensors", {"kind": "tokenizer", "config": vars(tokenizer.config)},
+               tokenizer.state_dict())  # fmt: skip
+    return folder
+
+
+def test_every_registered_kind_has_a_row_here():
+    assert set(EXAMPLES) == set(KINDS)
+
+
+def test_a_cache_gives_the_teacher_forced_logits(model):
+    able(model, "cache")
+    model, tokenizer = model.double(), tokenizer_for(model).double()
+    x_BLZ = model.inputs(tokenizer, random_tokens(model.scales))
+    torch.testing.assert_close(steps_of(model, x_BLZ), model(x_BLZ, LABELS), atol=1e-5, rtol=1e-5)
+
+
+def test_nothing_leaks_from_a_step_to_an_earlier_one_and_everything_reaches_the_later_ones(model):
+    able(model, "cache")
+    x_BLZ, spans = model.inputs(tokenizer_for(model), random_tokens(model.scales)), model.spans(model.scales)
+    first, logits_BLV = spans[0][1], model(x_BLZ, LABELS)
+    for start, end in spans[1 : len(spans) : max(1, len(spans) // 5)]:
+        changed = x_BLZ.clone()
+        changed[:, start - first : end - first] += 1  # there is no input for the first step, which is the class
+        same_BL = (model(changed, LABELS) == logits_BLV).all(-1)
+        assert same_BL[:, :start].all() and not same_BL[:, start:].any()
+
+
+def test_no_gradient_runs_from_a_step_to_the_input_of_a_later_one(model):
+    able(model, "cache")
+    x_BLZ = model.inputs(tokenizer_for(model), random_tokens(model.scales)).clone().requires_grad_()
+    first = model.spans(model.scales)[0][1]
+    for start, end in model.spans(model.scales)[1:]:
+        (gradient,) = torch.autograd.grad(model(x_BLZ, LABELS)[:, start:end].square().sum(), x_BLZ)
+        assert (gradient[:, end - first :] == 0).all() and (gradient[:, : end - first] != 0).any(-1).all()
+
+
+def test_the_loss_reaches_every_parameter_and_no_part_of_the_tokenizer(model):
+    tokenizer = tokenizer_for(model)
+    model.train().loss(tokenizer, random_tokens(model.scales), LABELS, chance_B=torch.ones(2)).backward()
+    assert not [name for name, w in model.named_parameters() if w.grad is None or not w.grad.any()]
+    assert all(weight.grad is None for weight in tokenizer.parameters())
+
+
+def test_training_and_evaluation_agree_where_nothing_is_dropped(model):
+    tokenizer, idx, chance_B = tokenizer_for(model), random_tokens(model.scales), torch.ones(2)
+    torch.manual_seed(3)
+    trained = model.train().loss(tokenizer, idx, LABELS, chance_B)
+    torch.manual_seed(3)
+    assert torch.equal(model.eval().loss(tokenizer, idx, LABELS), trained)
+
+
+def test_labels_are_dropped_in_training_mode_alone(model):
+    tokenizer, idx = tokenizer_for(model), random_tokens(model.scales)
+    losses = []
+    for mode, label_B, chance in ((True, LABELS, 0.0), (True, torch.full((2,), 10), 1.0), (False, LABELS, 0.0)):
+        torch.manual_seed(3)
+        losses.append(model.train(mode).loss(tokenizer, idx, label_B, torch.full((2,), chance)))
+    assert torch.equal(losses[0], losses[1]) and losses[2] != losses[0]
+
+
+def test_an_image_is_a_function_of_its_seed_whatever_its_batch(model):
+    tokenizer = tokenizer_for(model)
+
+    def images(*labels):
+        return generate(model, tokenizer, labels, generator=[image_generator(0, c, 0) for c in labels])
+
+    pair = images(3, 4)
+    assert pair.shape[:2] == (2, 1) and pair.min() >= 0 and pair.max() <= 1
+    assert torch.equal(pair, images(3, 4))
+    torch.testing.assert_close(pair[1:], images(4), atol=1e-4, rtol=0)
+    assert not torch.allclose(pair[1:], generate(model, tokenizer, [4], generator=[image_generator(1, 4, 0)]))
+
+
+def test_prepare_changes_no_image(model):
+    tokenizer, generator = tokenizer_for(model), torch.Generator()
+    before = generate(model, tokenizer, LABELS, generator=generator.manual_seed(5))
+    after = generate(prepare(model), tokenizer, LABELS, generator=generator.manual_seed(5))
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=0)
+
+
+def test_logits_can_be_changed_before_the_draw(model):
+    seen = []
+
+    def only_code_seven(step):
+        step.logits_BlV = torch.full_like(step.logits_BlV, -torch.inf).index_fill_(-1, torch.tensor([7]), 0.0)
+
+    generate(model, tokenizer_for(model), [1], top_p=0, on_logits=only_code_seven,
+             on_scale=lambda step: seen.append(step.idx_Bl))  # fmt: skip
+    assert seen and all((idx_Bl == 7).all() for idx_Bl in seen)
+
+
+def test_a_saved_model_is_loaded_as_it_was(model, tmp_path):
+    again, _ = load(files(model, tokenizer_for(model), tmp_path))
+    assert type(again) is type(model) and again.config == model.config
+    assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+def test_a_conversion_to_published_names_and_back_changes_nothing_or_is_refused(model, tmp_path):
+    ours, theirs, back = (tmp_path / name for name in ("model.safetensors", "model.pth", "back.safetensors"))
+    files(model, tokenizer_for(model), tmp_path)
+    if "published names" not in model.abilities or not model.config.adaln or not square(model.scales):
+        with pytest.raises(ValueError, match=r"published name|square"):
+            convert(ours, theirs)
+        return
+    convert(ours, theirs)
+    convert(theirs, back, heads=model.config.heads)
+    before, after = read_model(ours), read_model(back)
+    assert after[0]["kind"] == before[0]["kind"] and after[1].keys() == before[1].keys()
+    assert all(torch.equal(after[1][name], tensor) for name, tensor in before[1].items())
+
+
+def square(scales):
+    return all(h == w for h, w in scales.shapes)
+
+
+def test_editing_with_everything_kept_is_the_reconstruction_or_is_refused(model):
+    tokenizer = tokenizer_for(model)
+    h, w = tokenizer.image_size()
+    img, keep = tiny_images(2, (h, w)), torch.ones(model.scales.last, dtype=torch.bool)
+    if "editing" not in model.abilities:
+        with pytest.raises(ValueError, match="cannot be edited"):
+            edit(model, tokenizer, img, keep, LABELS)
+        return
+    expected = (tokenizer.decode(tokenizer.encode(img)) + 1) / 2
+    torch.testing.assert_close(edit(model, tokenizer, img, keep, LABELS), expected, atol=1e-5, rtol=0)
+
+
+def test_another_schedule_works_or_is_refused_before_anything_is_drawn(model):
+    tokenizer = tokenizer_for(model)
+    finer = type(model.scales).of([[h + (k > 0), w + (k > 0)] for k, (h, w) in enumerate(model.scales.shapes)])
+    if "schedules" not in model.abilities:
+        with pytest.raises(ValueError, match="another schedule"):
+            generate(model, tokenizer, [1], scales=finer)
+        return
+    assert generate(model, tokenizer, [1], scales=finer).shape[-2:] == tokenizer.image_size(finer)
+    with pytest.raises(ValueError, match=f"this model has {model.scales.K} scales"):
+        generate(model, tokenizer, [1], scales=type(finer).of([7]))
+
+
+def test_costs_are_those_of_the_operations_and_the_weights_of_the_model(model):
+    assert sum(model.weights_by_part(model.config).values()) == sum(w.numel() for w in model.parameters())
+    forward, training = (model.flops(model.config, what) for what in ("forward", "training"))
+    assert training == 3 * forward > 0
+    assert model.flops(model.config, "sampling") > 0
+    with pytest.raises(ValueError, match="what must be forward, sampling or training, got 'backward'"):
+        model.flops(model.config, "backward")
+
+
+def test_a_missing_ability_is_told_in_one_line():
+    with pytest.raises(ValueError, match=r"^model: mine cannot be edited: no step of its sampling .*$"):
+        require(lively("raster", scales=[4]), "editing", "mine")
+
+
+def test_a_name_or_configuration_is_registered_once():
+    with pytest.raises(ValueError, match="is taken by VAR"):
+        register("var", object, object)
+    with pytest.raises(ValueError, match="'unheard' is no registered kind of model; there are: var, mvar, raster"):
+        kind_of("unheard")

@@ -1,0 +1,87 @@
+"""The promise that a new model is one file: a variant outside the package trains, samples, is scored and timed."""
+
+import json
+import os
+import subprocess
+import sys
+
+VARIANT = """
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from varlite.models import VAR, VARConfig, register
+from varlite.presets import MODELS, ModelPreset, TransformerRecipe
+from varlite.transformer import Attention, Block
+
+
+@dataclass(frozen=True)
+class RotaryConfig(VARConfig):
+    base: float = 100.0
+
+
+class RotaryAttention(Attention):
+    base = 100.0
+
+    def project(self, x_BlC):
+        q, k, v, scale = super().project(x_BlC)
+        angle_E = self.base ** -torch.linspace(0, 1, self.E // 2)
+        turned = []
+        for x in (q, k):
+            a, b = x.chunk(2, -1)
+            turned.append(torch.cat((a * angle_E.cos() - b * angle_E.sin(), a * angle_E.sin() + b * angle_E.cos()), -1))
+        return *turned, v, scale
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, C, hidden):
+        super().__init__()
+        self.gate, self.fc1, self.fc2 = nn.Linear(C, hidden), nn.Linear(C, hidden), nn.Linear(hidden, C)
+
+    def forward(self, x):
+        return self.fc2(F.silu(self.gate(x)) * F.linear(x, self.fc1.weight, self.fc1.bias))
+
+
+class RotaryBlock(Block):
+    def __init__(self, C, heads, hidden, *rest):
+        super().__init__(C, heads, hidden, *rest)
+        self.attn, self.ffn = RotaryAttention(C, heads, rest[0]), SwiGLU(C, hidden)
+
+
+class Rotary(VAR):
+    def make_block(self, drop_path):
+        c = self.config
+        return RotaryBlock(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.ada_ln, drop_path)
+
+
+register("rotary", Rotary, RotaryConfig)
+MODELS["rotary-d2"] = ModelPreset(
+    RotaryConfig(depth=2, width=64, heads=2, classes=10, vocab=512, z=16, scales=[1, 2, 3, 5, 7], gamma_init=0.1),
+    "fashion-vq", TransformerRecipe(steps=3, batch=8, lr=1e-3, warmup=1, ema=0.5),
+)
+"""
+
+
+def test_a_variant_in_one_file_outside_the_package_trains_samples_is_scored_and_timed(tmp_path, trained):
+    (tmp_path / "rotary.py").write_text(VARIANT)
+    environment = os.environ | {"VARLITE_MODELS": str(tmp_path / "rotary.py"), "VARLITE_CACHE": str(tmp_path / "cache")}
+
+    def varlite(*arguments):
+        ran = subprocess.run([sys.executable, "-m", "varlite", *map(str, arguments)], cwd=tmp_path, env=environment,
+                             capture_output=True, text=True)  # fmt: skip
+        assert ran.returncode == 0, ran.stderr[-2000:]
+        return ran.stdout
+
+    assert "rotary-d2" in varlite("info")
+    data = ["--data", trained / "images", "--tokenizer", trained / "vq", "--device", "cpu"]
+    varlite("train", "--preset", "rotary-d2", *data, "--out", "run")
+    varlite("sample", "--model", "run", "--num-per-class", "2", "--out", "samples", "--device", "cpu")
+    assert len(list((tmp_path / "samples").glob("*.png"))) == 4
+    varlite("bench", "--model", "run", "--rounds", "1", "--device", "cpu", "--out", "bench.json")
+    timed = json.loads((tmp_path / "bench.json").read_text())
+    assert timed["ways"]["plain"]["equal"] == 1 and timed["ways"]["varlite"]["gflop"] > 0
+    varlite("evaluate", "--model", "run", "--num", "8", "--metrics", "fd", "accuracy", "--out", "scores.json",
+            "--features", "fashion", "--device", "cpu")  # fmt: skip
+    assert json.loads((tmp_path / "scores.json").read_text())["scores"]["fd"] > 0
