@@ -1,7 +1,7 @@
 """Sampling without any of what makes it quick, for `varlite bench` and the tests: the same tokens, more slowly.
 
 A dense mask at every scale, keys and values copied into a larger tensor at each, AdaLN computed at each, all codes
-sorted with their indices, a decoder whose maps lie channel after channel. Layers of Mamba-2 scan all earlier tokens again.
+sorted with their indices, a decoder whose maps lie channel after channel; Mamba-2 scans all earlier tokens again.
 """
 
 from typing import Any
