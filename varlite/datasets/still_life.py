@@ -98,7 +98,7 @@ def star(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     for sign in (1, -1):  # folded along its axes, all ten edges fall together
         fold = 2 * (sign * c * x - s * z).clamp(min=0)
         x, z = x - fold * sign * c, z + fold * s
-    return extruded(0.918 * x.abs() + 0.395 * (z - 0.98), y.abs() - 0.2) - 0.07
+    return extruded(0.918 * x.abs() + 0.395 * (z - 0.9), y.abs() - 0.2) - 0.07
 
 
 def arch(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ KINDS = {
     "cone": Kind(lambda x, y, z: torch.maximum(0.896 * (norm(x, y) - 0.89) + 0.444 * z, -z), 0.7, 1.17, 0.89),
     "torus": Kind(lambda x, y, z: norm(norm(x, z - 0.92) - 0.62, y) - 0.3, 0.92, 0.94, 0.92),
     "rings": Kind(rings, 0.76, 1.05, 0.85),
-    "star": Kind(star, 0.94, 1.12, 1.0),
+    "star": Kind(star, 0.88, 1.13, 1.05),
     "bowl": Kind(lambda x, y, z: torch.maximum((norm(x, y, z - 1) - 0.94).abs() - 0.06, z - 0.94), 0.6, 1.14, 1.0),
     "arch": Kind(arch, 0.66, 1.22, 1.02),
     "pear": Kind(pear, 0.95, 1.08, 0.68),
@@ -392,7 +392,7 @@ class StillLife(InMemory):
         root: Path | None = None,
         size: tuple[int, int] = (SIDE, SIDE),
         channels: int = 3,
-        held_out: Collection[tuple[str, str]] = HELD_OUT,
+        held_out=HELD_OUT,
     ):
         super().__init__(size, channels)
         self.seed, self.held_out, self.labels = SEEDS[split], held_out, torch.arange(COUNTS[split]) % len(CLASSES)
