@@ -103,6 +103,14 @@ TOKENIZERS: dict[str, TokenizerPreset] = {
         ),
         TokenizerRecipe(steps=3200, batch=64, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
     ),
+    # RGB, 64 x 64 -> 8 x 8: the colour world that is rendered on the fly.
+    "still-vq": TokenizerPreset(
+        TokenizerConfig(
+            channels=3, vocab=1024, z=16, scales=EMOJI_SCALES,
+            ch=32, multipliers=(1, 1, 2, 4), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 1, 2, 1),
+        ),
+        TokenizerRecipe(steps=4000, batch=32, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
+    ),
     # The published tokenizer, one for 256 and 512 pixels. Its recipe was never released: this one is put together from
     # its published relatives (VQGAN's losses, AdamW (0.5, 0.9), lr 3e-4, EMA 0.9999) and has not been run.
     "imagenet-vq": TokenizerPreset(
@@ -185,6 +193,11 @@ MODELS: dict[str, ModelPreset] = {
         VARConfig(depth=4, width=128, classes=9, vocab=1024, z=16, scales=EMOJI_SCALES, gamma_init=0.1),
         "emoji-vq",
         TransformerRecipe(steps=1600, batch=64, lr=2e-3, warmup=100, ema=0.998),
+    ),
+    "still-var-d6": ModelPreset(
+        VARConfig(depth=6, width=192, classes=10, vocab=1024, z=16, scales=EMOJI_SCALES, gamma_init=0.1),
+        "still-vq",
+        TransformerRecipe(steps=3000, batch=64, lr=1.5e-3, warmup=100, ema=0.998),
     ),
     # FID of the paper (arXiv 2404.02905, tables 1 and 2), 50,000 images
     "var-d16": published(16, 1e-3, imagenet(200, 768, 1e-4, 0.1)),  # 3.30

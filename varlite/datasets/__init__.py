@@ -8,6 +8,7 @@ import torch
 from varlite.datasets.cifar import CIFAR10
 from varlite.datasets.fashion import FashionMNIST
 from varlite.datasets.folders import ImageFolder
+from varlite.datasets.still_life import StillLife
 
 
 class Dataset(Protocol):
@@ -32,7 +33,11 @@ class Dataset(Protocol):
     def images(self, indices: torch.Tensor, crop_seed: int | None = None, flip: bool = False) -> torch.Tensor: ...
 
 
-DATASETS: dict[str, type[FashionMNIST] | type[CIFAR10]] = {"fashion": FashionMNIST, "cifar10": CIFAR10}
+DATASETS: dict[str, type[FashionMNIST] | type[CIFAR10] | type[StillLife]] = {
+    "fashion": FashionMNIST,
+    "cifar10": CIFAR10,
+    "still-life": StillLife,
+}
 
 
 def open_dataset(name: str, split: str, size: tuple[int, int], channels: int) -> Dataset:

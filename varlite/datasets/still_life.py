@@ -20,7 +20,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from varlite.data import CACHE, InMemory, to_bytes
+from varlite.datasets.in_memory import InMemory
+from varlite.datasets.pixels import to_bytes
+from varlite.io.places import cache_folder
 
 VERSION = 1  # of scenes and pictures: counts up when any of them changes
 COUNTS, SEEDS = {"train": 60_000, "test": 5_000}, {"train": 0, "test": 1}
@@ -397,7 +399,7 @@ class StillLife(InMemory):
         super().__init__(size, channels)
         self.seed, self.held_out, self.labels = SEEDS[split], held_out, torch.arange(COUNTS[split]) % len(CLASSES)
         self.checksum = hashlib.sha256(f"{VERSION} {split} {len(self.labels)} {sorted(held_out)}".encode()).hexdigest()
-        self.root = (root or CACHE / "still-life") / self.checksum[:16]
+        self.root = (root or cache_folder() / "still-life") / self.checksum[:16]
 
     @cached_property
     def all_images(self) -> Frames:  # type: ignore[override]
