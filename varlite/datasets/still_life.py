@@ -79,7 +79,7 @@ class Scene:
 
 
 def norm(*v: Tensor) -> Tensor:
-    return sum(x * x for x in v).sqrt()  # type: ignore[union-attr]
+    return sum(x * x for x in v).sqrt()
 
 
 def extruded(flat: Tensor, w: Tensor) -> Tensor:
@@ -392,7 +392,7 @@ class StillLife(InMemory):
         self,
         split: str,
         root: Path | None = None,
-        size: tuple[int, int] = (SIDE, SIDE),
+        size: tuple[int, int] = (64, 64),
         channels: int = 3,
         held_out=HELD_OUT,
     ):
