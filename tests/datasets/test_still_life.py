@@ -6,23 +6,22 @@ import pytest
 import torch
 
 from varlite.datasets import still_life
-from varlite.datasets.still_life import (
+from varlite.datasets.rendering import render
+from varlite.datasets.scenes import (
     AIM,
     AWAY,
-    CLASSES,
     HELD_OUT,
     HUES,
-    KINDS,
     MATERIALS,
     SIDE,
     TABLES,
     VIEW,
     WALLS,
-    StillLife,
     apart,
-    render,
     sample,
-)
+)  # fmt: skip
+from varlite.datasets.shapes import CLASSES, SHAPES
+from varlite.datasets.still_life import StillLife
 
 
 @pytest.fixture
@@ -92,7 +91,7 @@ def test_companions_are_smaller_and_stand_apart():
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_solid_stands_on_the_table_and_fills_its_sphere(name):
-    kind = KINDS[name]
+    kind = SHAPES[name]
     points = torch.rand(3, 200_000, generator=torch.Generator().manual_seed(0)) * 3 - torch.tensor(
         [[1.5], [1.5], [0.5]]
     )
@@ -107,7 +106,7 @@ def test_a_solid_stands_on_the_table_and_fills_its_sphere(name):
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_distance_never_says_more_than_the_way_there_is(name):
     a, b = torch.rand(2, 3, 100_000, generator=torch.Generator().manual_seed(0)) * 3 - 1
-    change = (KINDS[name].distance(*a) - KINDS[name].distance(*b)).abs()
+    change = (SHAPES[name].distance(*a) - SHAPES[name].distance(*b)).abs()
     assert (change / (a - b).norm(dim=0)).max() < 1.05
 
 
@@ -125,7 +124,7 @@ def test_the_middle_of_an_object_has_its_hue():
     scenes = [only(sample(2, 10 * i + c, ()), material="matt") for i in range(10) for c in whole]
     for scene, picture in zip(scenes, render(scenes), strict=True):
         main = scene.things[0]
-        row, column = pixel(scene, main.x, main.y, main.size * KINDS[main.kind].middle)
+        row, column = pixel(scene, main.x, main.y, main.size * SHAPES[main.kind].middle)
         assert nearest_hue(picture[:, row, column].tolist()) == main.hue, scene
 
 
