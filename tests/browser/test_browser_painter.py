@@ -13,7 +13,7 @@ import torch
 import varlite
 from varlite.datasets.fashion import FASHION_CLASSES, FashionMNIST
 from varlite.datasets.pixels import to_float
-from varlite.nb.painter import Painter
+from varlite.nb.widgets.painter import Painter
 
 torch.set_num_threads(1)
 model, tokenizer = varlite.load("fashion-var-d4")

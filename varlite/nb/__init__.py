@@ -1,1 +1,1 @@
-"""What the notebooks share: `plots.py` draws, `tour.py` runs the first one headless. Only here is matplotlib used."""
+"""What the notebooks share: `plots.py`, figures by subject, `widgets/`, `tour.py`. Only here is matplotlib used."""

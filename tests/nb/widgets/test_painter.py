@@ -1,0 +1,115 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+import traitlets
+from PIL import Image
+from tiny import tiny_images
+
+from varlite.editing import box_mask, edit
+from varlite.nb.widgets.painter import Painter
+
+
+@pytest.fixture(scope="session")
+def models(model, tokenizer):
+    return model, tokenizer
+
+
+@pytest.fixture
+def painter(models):
+    return Painter(*models, tiny_images()[0], class_names=[f"class {i}" for i in range(10)])
+
+
+def click_and_wait(painter):
+    painter.button.click()
+    painter.thread.join(60)
+
+
+def hole(rows=slice(2, 6), columns=slice(4, 8)):
+    keep = torch.ones(10, 10, dtype=torch.bool)
+    keep[rows, columns] = False
+    return keep
+
+
+def pixels(image):
+    return np.asarray(Image.open(io.BytesIO(image.value)))
+
+
+def test_an_edit_is_the_packages_own_with_the_mask_and_settings_on_screen(painter, models):
+    painter.keep_HW = hole()
+    painter.label.value, painter.cfg.value, painter.seed.value, painter.paste.value = 3, 4.0, 7, False
+    before = pixels(painter.screen)
+    click_and_wait(painter)
+    generator = torch.Generator().manual_seed(7)
+    expected = edit(*models, tiny_images()[:1], hole(), [3], hide=True, cfg=4.0, generator=generator)[0]
+    assert torch.equal(painter.result, expected)
+    assert (pixels(painter.screen) != before).any()
+    assert painter.status.value == "edited with seed 7" and not painter.button.disabled
+
+
+def test_what_is_painted_is_the_mask_row_by_row(painter):
+    assert painter.keep_HW.all()
+    painter.canvas.mask = "1" * 13 + "0" * 87
+    assert torch.equal((~painter.keep_HW).nonzero()[-1], torch.tensor([1, 2]))
+    painter.keep_HW = hole()
+    assert torch.equal(painter.keep_HW, hole())
+
+
+def test_a_mask_at_the_last_scale_can_be_the_one_to_start_from(models):
+    keep_hw = box_mask((0.2, 0.4, 0.6, 0.8), models[0].scales, inside=False)
+    assert torch.equal(Painter(*models, tiny_images()[0], keep_hw=keep_hw).keep_HW, hole())
+    with pytest.raises(ValueError, match="keep must have the shape"):
+        Painter(*models, tiny_images()[0], keep_hw=torch.ones(3, 3))
+
+
+def test_an_image_of_another_size_is_refused(models):
+    with pytest.raises(ValueError, match=r"img_3HW must have shape \(1, 10, 10\), got \(1, 12, 12\)"):
+        Painter(*models, torch.zeros(1, 12, 12))
+
+
+@pytest.mark.parametrize("mask", ["", "0" * 99, "2" + "0" * 99])
+def test_the_canvas_takes_no_mask_that_does_not_fit(painter, mask):
+    with pytest.raises(traitlets.TraitError, match="10 x 10 characters 0 or 1"):
+        painter.canvas.mask = mask
+
+
+def test_the_picture_of_the_scales_follows_mask_and_thin(painter):
+    pictures = [painter.scales_picture.value]
+    painter.keep_HW = hole(columns=slice(4, 7))
+    pictures.append(painter.scales_picture.value)
+    painter.thin.value = True
+    pictures.append(painter.scales_picture.value)
+    assert len(set(pictures)) == 3
+
+
+def test_guidance_can_be_set_only_with_a_class(painter):
+    assert painter.cfg.disabled
+    painter.label.value = 2
+    assert not painter.cfg.disabled
+
+
+def test_errors_are_shown_and_the_next_edit_works(painter):
+    click_and_wait(painter)
+    assert painter.status.value == "ValueError: nothing to repaint: paint on the picture first"
+    painter.keep_HW = hole(slice(0, 1), slice(0, 1))
+    click_and_wait(painter)
+    assert "less than half of every token" in painter.status.value and painter.result is None
+    painter.thin.value = True
+    click_and_wait(painter)
+    assert painter.result is not None and not painter.button.disabled
+
+
+def test_a_click_during_an_edit_starts_no_second_one(painter):
+    painter.keep_HW = hole()
+    seen = []
+    painter.status.observe(lambda change: (seen.append(change["new"]), painter.start()), "value")
+    click_and_wait(painter)
+    K = painter.model.scales.K
+    assert seen[:-1] == ["editing ...", *(f"scale {k + 1} of {K}" for k in range(K))]
+
+
+def test_every_control_has_a_label(painter):
+    assert repr(painter) == "Painter(10 x 10)"
+    controls = [painter.label, painter.cfg, painter.seed, painter.hide, painter.thin, painter.paste, painter.button]
+    assert all(control.description for control in controls)

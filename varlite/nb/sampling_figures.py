@@ -1,0 +1,111 @@
+"""Figures of sampling. Every function draws one figure and returns the data that it shows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from varlite.drawing import image_generator
+from varlite.nb.plots import (
+    FD,
+    draw_bars,
+    draw_lines,
+    image_grid,
+    legend,
+    legend_on_top,
+    name_row,
+    panels,
+    scale_colours,
+    scale_names,
+    show,
+)  # fmt: skip
+from varlite.nb.widgets.panel import Change, Result, changes
+from varlite.sampling import generate
+from varlite.tokenizer import VQVAE
+
+SCORES = {"accuracy": "class accuracy", "fd": FD, "recall_within_class": "recall within a class"}
+
+
+def generators(model: Any, labels: Sequence[int], seed: int = 0) -> list[torch.Generator]:
+    """One for each image, from the seed, its class and its place in the list."""
+    device = next(model.parameters()).device
+    return [image_generator(seed, label, i, device) for i, label in enumerate(labels)]
+
+
+def strip(
+    model: Any, tokenizer: VQVAE, labels: Sequence[int], rows: Mapping[str, Mapping[str, Any]], seed: int = 0,
+    **common: Any,
+) -> dict[str, torch.Tensor]:  # fmt: skip
+    """A row of pictures for each group of settings of `generate`, every row from the same seed.
+
+    `common` are settings of all rows. Returns {row: images in [0, 1]}.
+    """
+    images = {
+        name: generate(model, tokenizer, labels, generator=generators(model, labels, seed), **{**common, **settings})
+        for name, settings in rows.items()
+    }
+    image_grid(images)
+    return images
+
+
+def scores_by_cfg(
+    lines: Mapping[str, Sequence[Mapping[str, float]]], cfgs: Sequence[float], reference: Mapping[str, float]
+) -> dict[str, dict[str, list[float]]]:
+    """Scores against cfg, a panel a score, a line a way of sampling; `reference` is a dotted level in each.
+
+    Returns {score: {line: values}}.
+    """
+    data = {score: {name: [at[score] for at in line] for name, line in lines.items()} for score in SCORES}
+    axes = panels(len(SCORES), 3, 2.7)
+    for axis, (score, title) in zip(axes, SCORES.items(), strict=True):
+        draw_lines(axis, {name: (cfgs, values) for name, values in data[score].items()})
+        axis.axhline(reference[score], color="gray", linestyle=":", linewidth=1.5, label="reconstructions")
+        axis.set(xlabel="cfg", title=title)
+    axes[1].set_ylim(bottom=0)
+    legend_on_top(axes[0])
+    return data
+
+
+def flips(gap_N: torch.Tensor, noise: float) -> float:
+    """How close the runner-up of each draw came, as a distribution; `noise` is marked.
+
+    gap_N: 1 - second / first of the scores whose largest a draw takes. Returns the share of draws within `noise`.
+    """
+    (axis,) = panels(1, 5.5, 2.6)
+    axis.plot(gap_N.sort().values, np.arange(1, len(gap_N) + 1) / len(gap_N), color="black")
+    axis.axvline(noise, color="tab:red", linestyle="--", label="error of rounding")
+    axis.set(xscale="log", yscale="log", xlabel="gap to the runner-up", ylabel="share of draws within")
+    legend(axis)
+    return (gap_N < noise).double().mean().item()
+
+
+# Static twins of the panel
+
+
+def stages(result: Result) -> torch.Tensor:
+    """The panel's pictures after each scale, a row a scale. Returns them, (K, N, channels, H, W) in [0, 1]."""
+    images_KNCHW = torch.stack(result.stages) / 255
+    rows = dict(zip(scale_names(result.scales), images_KNCHW, strict=True))
+    image_grid(rows, row_colours=scale_colours(result.scales.K))
+    return images_KNCHW
+
+
+def comparison(a: Result, b: Result) -> Change:
+    """What changed from `a` to `b`: pictures, their absolute difference, the share of tokens that differ by scale."""
+    change = changes(a, b)
+    n = len(change.difference)
+    figure, ratios = plt.figure(figsize=(9, 2.4)), (0.75 * n, 9 - 0.75 * n)
+    left, right = figure.subfigures(1, 2, width_ratios=ratios, squeeze=False)[0]
+    axes = left.subplots(3, n, squeeze=False)
+    for row, name, images in zip(axes, ("A", "B", "|A - B|"), (a.images, b.images, change.difference), strict=True):
+        for axis, img in zip(row, images, strict=False):
+            show(axis, img / 255)
+        name_row(row[0], name)
+    axis, shares = right.subplots(), [differ / of for differ, of in change.tokens]
+    draw_bars(axis, {"": shares}, scale_names(a.scales), scale_colours(a.scales.K))
+    axis.set(ylim=(0, 1), ylabel="share of tokens\nthat differ")
+    axis.tick_params(labelsize=8)
+    right.subplots_adjust(left=0.3, bottom=0.15)
+    return change

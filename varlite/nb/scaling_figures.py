@@ -1,0 +1,214 @@
+"""Figures of scaling laws. Every function draws one figure and returns the data that it shows.
+
+`runs` is a ladder of models {depth: run}, as `varlite.experiments.scaling_laws.ladder` takes it from a sweep.
+One colour per depth throughout: `depth_colours`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+from varlite.experiments.scaling_laws import (
+    PowerLaw,
+    bootstrap,
+    config_of,
+    correlation,
+    curve,
+    fit,
+    lower_envelope,
+    size,
+)  # fmt: skip
+from varlite.nb.plots import (
+    BLUE,
+    DASHES,
+    MARKERS,
+    ORANGE,
+    draw_stack,
+    legend,
+    legend_on_top,
+    palette,
+    panels,
+    tiles_of,
+)  # fmt: skip
+
+# Columns of a curve, as the papers name them.
+NAMES = {
+    "val_loss_last": "test loss, last scale",
+    "val_loss": "test loss, all scales",
+    "val_error_last": "token error, last scale",
+    "val_error": "token error, all scales",
+}
+SIZE, COST = "N, weights in the blocks", "C, FLOPs of training"
+# Every part of a model has its colour and hatch.
+PARTS = {
+    "embeddings": "",
+    "attention": "////",
+    "pairs": "oo",
+    "mamba": "++++",
+    "ffn": "....",
+    "adaln": "xxxx",
+    "head": "||||",
+}
+
+Runs = Mapping[int, Mapping[str, Any]]
+Points = Mapping[str, tuple[np.ndarray, np.ndarray]]  # {title: (X, L)}
+
+
+def depth_colours(depths: Sequence[int]) -> dict[int, Any]:
+    """Light for the shallowest to dark for the deepest."""
+    return dict(zip(depths, sns.color_palette("crest", len(depths)), strict=True))
+
+
+def finals(runs: Runs, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(N, value of `name` at the end of training) of every run."""
+    sizes = [size(config_of(run)) for run in runs.values()]
+    return np.array(sizes, float), np.array([run["curve"][-1][name] for run in runs.values()])
+
+
+def draw_law(axis: Axes, law: PowerLaw, X: np.ndarray, reach: float = 1.0, **style: Any) -> None:
+    """A law as a line, over the range of X and `reach` times further to the right."""
+    x = np.geomspace(X.min(), X.max() * reach, 100)
+    look: dict[str, Any] = {"color": "black", "linewidth": 1, "zorder": 1}
+    axis.plot(x, law(x), **look | style)
+
+
+def narrow_log_axes(axis: Axes, xlabel: str, title: str) -> None:
+    """Both axes logarithmic, the vertical one with plain numbers even where it spans far less than a decade."""
+    axis.set(xscale="log", yscale="log", xlabel=xlabel)
+    axis.set_title(title, fontsize=9)
+    axis.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def against_size(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str, dict[str, Any]]:
+    """The final value of each model against N, a panel a name, and the straight line through them on log-log.
+
+    Returns {name: {"X", "L", "law", "correlation"}}.
+    """
+    axes = panels(len(names), 4.2, 2.7, columns=2)
+    colours, data = depth_colours(list(runs)), {}
+    for axis, name in zip(axes, names, strict=True):
+        X, L = finals(runs, name)
+        law, r = fit(X, L), correlation(X, L)
+        draw_law(axis, law, X)
+        for i, depth in enumerate(runs):
+            axis.plot(X[i], L[i], MARKERS[i], color=colours[depth], markersize=7, label=f"depth {depth}")
+        narrow_log_axes(axis, SIZE, f"{NAMES[name]}: N^{law.exponent:.3f}, r = {r:.3f}")
+        data[name] = {"X": X, "L": L, "law": law, "correlation": r}
+    legend_on_top(axes[0])
+    return data
+
+
+def against_compute(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str, dict[str, Any]]:
+    """Every training against its cost so far, a panel a name: the lower envelope, and the line through it.
+
+    Returns {name: {"X", "L", "depth", "law", "correlation"}} of the points on the envelope.
+    """
+    axes = panels(len(names), 4.2, 3.0, columns=2)
+    colours, data = depth_colours(list(runs)), {}
+    for axis, name in zip(axes, names, strict=True):
+        curves = [curve(run, name) for run in runs.values()]
+        for i, (depth, (C, L)) in enumerate(zip(runs, curves, strict=True)):
+            style: dict[str, Any] = {"color": colours[depth], "linewidth": 1, "marker": MARKERS[i], "markersize": 3}
+            axis.plot(C, L, **style, label=f"depth {depth}")
+        C, L = (np.concatenate(parts) for parts in zip(*curves, strict=True))
+        of = np.repeat(list(runs), [len(c) for c, _ in curves])
+        best = lower_envelope(C, L)
+        axis.plot(C[best], L[best], "o", mfc="none", color="black", ms=7, mew=0.8, label="lower envelope")
+        law, r = fit(C[best], L[best]), correlation(C[best], L[best])
+        draw_law(axis, law, C[best])
+        narrow_log_axes(axis, COST, f"{NAMES[name]}: C^{law.exponent:.3f}, r = {r:.3f}")
+        data[name] = {"X": C[best], "L": L[best], "depth": of[best], "law": law, "correlation": r}
+    legend_on_top(axes[0])
+    return data
+
+
+def with_floor(points: Points, xlabel: str = SIZE, reach: float = 30) -> dict[str, dict[str, Any]]:
+    """The law with an irreducible part beside the one without, drawn `reach` times beyond the points.
+
+    The grey band is where the floor lies in nine of ten resampled fits.
+    Returns {title: {"straight", "floor", "intervals"}}.
+    """
+    axes = panels(len(points), 4.2, 3.0, columns=2)
+    data = {}
+    for axis, (title, (X, L)) in zip(axes, points.items(), strict=True):
+        straight, bent, found = fit(X, L), fit(X, L, floor=True), bootstrap(X, L, floor=True, draws=300)
+        draw_law(axis, straight, X, reach, linestyle="--", zorder=2, label="without floor")
+        draw_law(axis, bent, X, reach, color=BLUE, linewidth=2, label="with floor")
+        axis.axhspan(*found["floor"], color="gray", alpha=0.25, linewidth=0, label="floor, 90 %")
+        axis.plot(X, L, "o", color="black", markersize=5, label="measured")
+        axis.set(xscale="log", xlabel=xlabel)
+        axis.set_title(f"{title}\nexponent {straight.exponent:.3f} without, {bent.exponent:.2f} with floor", fontsize=9)
+        data[title] = {"straight": straight, "floor": bent, "intervals": found}
+    legend_on_top(axes[0])
+    return data
+
+
+def assumed_floors(points: Points, papers: Mapping[str, float], most: float = 0.98) -> dict[str, dict[str, np.ndarray]]:
+    """The exponent and the straightness of L - floor for every floor from 0 to `most` of the lowest loss.
+
+    papers: exponents to compare with. Returns {title: {"floor", "exponent", "correlation"}}.
+    """
+    (left, right) = panels(2, 4.2, 3.0)
+    data = {}
+    for i, (title, (X, L)) in enumerate(points.items()):
+        floor, colour = np.linspace(0, most * L.min(), 100), [BLUE, ORANGE][i % 2]
+        exponent = np.array([fit(X, L - f).exponent for f in floor])
+        r = np.array([correlation(X, L - f) for f in floor])
+        left.plot(floor, exponent, DASHES[i % 2], color=colour, label=title)
+        right.plot(floor, r, DASHES[i % 2], color=colour)
+        left.axhline(papers[title], color=colour, linestyle=":", linewidth=1)
+        data[title] = {"floor": floor, "exponent": exponent, "correlation": r}
+    left.set(xlabel="assumed floor", ylabel="exponent in N (dotted: the paper's)")
+    right.set(xlabel="assumed floor", ylabel="correlation")
+    legend_on_top(left)
+    return data
+
+
+def exponents(groups: Sequence[Sequence[Mapping[str, Any]]]) -> Sequence[Sequence[Mapping[str, Any]]]:
+    """Exponents with their intervals, beside the paper's, a panel a group, two panels in a row.
+
+    A group is rows {"name", "ours", "interval": (low, high), "paper"}. Returns the groups.
+    """
+    axes = panels(len(groups), 4.2, 1.5, columns=2)
+    for axis, rows in zip(axes, groups, strict=True):
+        for i, row in enumerate(rows):
+            axis.plot(row["interval"], (i, i), color=BLUE, linewidth=3, solid_capstyle="butt", label="90 %")
+            axis.plot(row["ours"], i, "o", color=BLUE, label="here")
+            axis.plot(row["paper"], i, "D", color=ORANGE, mec="black", mew=0.6, label="paper")
+        axis.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=9)
+        axis.set(ylim=(len(rows) - 0.4, -0.6), xlim=(1.15 * min(min(r["paper"], *r["interval"]) for r in rows), 0))
+        axis.grid(axis="x", linewidth=0.4)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    legend_on_top(axes[0])
+    return groups
+
+
+def shares(counts: Mapping[str, Mapping[str, int]], xlabel: str) -> dict[str, dict[str, float]]:
+    """A bar a name, cut into the shares of its parts; returns them {name: {part: share}}."""
+    data = {name: {part: n / sum(parts.values()) for part, n in parts.items()} for name, parts in counts.items()}
+    (axis,) = panels(1, 7, 0.36 * len(data) + 1.0)
+    sizes = {part: [parts.get(part, 0.0) for parts in data.values()] for part in PARTS}
+    draw_stack(axis, sizes, list(data), palette(len(PARTS)), list(PARTS.values()))
+    axis.set(xlabel=xlabel, xlim=(0, 1))
+    legend(axis, "right")
+    return data
+
+
+def column_of(path: Path, rows: Sequence[int], column: int) -> torch.Tensor:
+    """Pictures of one column of the grid that a training wrote, as one picture two wide: (1, H, W) in [0, 1].
+
+    Raises ValueError for a row or column that the grid does not have.
+    """
+    tiles = tiles_of(path, rows, [column])[:, 0]
+    tiles = torch.cat((tiles, torch.ones_like(tiles[: len(tiles) % 2])))
+    return torch.cat([torch.cat(list(pair), -1) for pair in tiles.split(2)], -2)

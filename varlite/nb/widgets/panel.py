@@ -1,0 +1,296 @@
+"""The sampling panel: turn the dials of `generate` and watch the pictures appear, coarse to fine.
+
+A control asks for a run and returns at once; one thread draws (`LatestOnly`), so that sliders stay alive meanwhile.
+"""
+
+import html
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import torch
+
+import varlite
+from varlite.commands.sample import save_png, tile
+from varlite.datasets.pixels import to_bytes
+from varlite.drawing import Step, image_generator
+from varlite.io.files import write_json
+from varlite.nb.plots import png, scale_colours, scale_names
+from varlite.sampling import generate
+from varlite.scales import Scales
+from varlite.tokenizer import VQVAE
+
+COLUMNS = 8
+MOST_IMAGES = 64
+START = {"class": 0, "cfg": 1.5, "top_k": 0, "top_p": 0.96, "seed": 0, "smooth": False, "images": 8}
+
+
+class LatestOnly:
+    """Does jobs in a thread of its own, one at a time. Of those asked for meanwhile it does only the last.
+
+    work: called with the job. failed: called with the exception if `work` raised one; the next job is done as usual.
+    """
+
+    def __init__(self, work: Callable[[Any], None], failed: Callable[[Exception], None]):
+        self._work, self._failed = work, failed
+        self._lock = threading.Lock()
+        self._waiting: list[Any] = []
+        self._thread: threading.Thread | None = None
+
+    def ask(self, job: Any) -> None:
+        with self._lock:
+            self._waiting = [job]
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, daemon=True)
+                self._thread.start()
+
+    def wait(self, seconds: float = 60) -> None:
+        """Until nothing is left to do. Raises TimeoutError if that takes longer."""
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+            if thread.is_alive():
+                raise TimeoutError(f"still at work after {seconds} s")
+
+    def _loop(self) -> None:
+        while True:
+            with self._lock:  # either a job is found here, or the next `ask` starts another thread
+                if not self._waiting:
+                    self._thread = None
+                    return
+                job = self._waiting.pop()
+            try:
+                self._work(job)
+            except Exception as error:
+                self._failed(error)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one run; `settings` has the keys of START."""
+
+    settings: dict[str, Any]
+    scales: Scales
+    stages: list[torch.Tensor]  # bytes (N, channels, H, W): the pictures after each scale
+    idx: list[torch.Tensor]  # the codes drawn at each scale, (N, l)
+
+    @property
+    def images(self) -> torch.Tensor:
+        return self.stages[-1]
+
+
+def sample_stages(
+    model: Any,
+    tokenizer: VQVAE,
+    settings: dict[str, Any],
+    on_stage: Callable[[int, torch.Tensor], None] = lambda *_: None,
+) -> Result:
+    """One run. `on_stage` gets k and the pictures after scale k, as bytes.
+
+    The images are those that `varlite sample` writes for the same seed, class and settings.
+    Raises ValueError for a setting out of range.
+    """
+    label, seed, n = settings["class"], settings["seed"], settings["images"]
+    if not 1 <= n <= MOST_IMAGES:
+        raise ValueError(f"images must be a number from 1 to {MOST_IMAGES}, got {n}")
+    stages: list[torch.Tensor] = []
+    idx: list[torch.Tensor] = []
+
+    def on_scale(step: Step) -> None:
+        idx.append(step.idx_Bl.cpu())
+        stages.append(to_bytes(step.image()).cpu())
+        on_stage(step.k, stages[-1])
+
+    generators = [image_generator(seed, label, i, next(model.parameters()).device) for i in range(n)]
+    dials = {name: settings[name] for name in ("cfg", "top_k", "top_p", "smooth")}
+    generate(model, tokenizer, [label] * n, generator=generators, on_scale=on_scale, **dials)
+    return Result(dict(settings), model.scales, stages, idx)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What differs between two results, over the images that both have."""
+
+    settings: dict[str, tuple[Any, Any]]  # name -> (a, b), only where they differ
+    difference: torch.Tensor  # bytes (N, channels, H, W), |a - b|
+    mean: list[float]  # of each image, 0 .. 255
+    tokens: list[tuple[int, int]]  # of each scale: how many differ, of how many
+
+
+def changes(a: Result, b: Result) -> Change:
+    """What differs from `a` to `b`."""
+    n = min(len(a.images), len(b.images))
+    difference = (a.images[:n].int() - b.images[:n].int()).abs().to(torch.uint8)
+    pairs = list(zip((x[:n] for x in a.idx), (x[:n] for x in b.idx), strict=True))
+    return Change(
+        {name: (a.settings[name], b.settings[name]) for name in START if a.settings[name] != b.settings[name]},
+        difference,
+        difference.float().flatten(1).mean(1).tolist(),
+        [(int((x != y).sum()), x.numel()) for x, y in pairs],
+    )
+
+
+def grid(images: torch.Tensor, rows: int = 0) -> bytes:
+    """Bytes (N, channels, H, W) as the PNG file of a grid: as many rows as given, or as wide as COLUMNS."""
+    columns = -(-len(images) // rows) if rows else COLUMNS
+    picture = tile([list(row) for row in images.split(columns)])
+    return png(picture / 255, zoom=max(1, 600 // picture.shape[-1]))
+
+
+class SamplingPanel(widgets.VBox):
+    """Controls of `generate`, a grid of images that fills scale by scale, and what changed since A was pinned.
+
+    classes: the names of the model's classes. folder: where "Save" writes. start: settings other than START's.
+    Raises ValueError for a wrong number of classes or a setting that there is not.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: VQVAE, classes: Sequence[str], folder: Path = Path("out/panel"), **start: Any
+    ):
+        if len(classes) != model.config.classes:
+            raise ValueError(f"classes must be the names of the {model.config.classes} classes, got {len(classes)}")
+        if unknown := start.keys() - START.keys():
+            raise ValueError(f"no setting {', '.join(sorted(unknown))}; there are: {', '.join(START)}")
+        self.model, self.tokenizer, self.folder = model, tokenizer, folder
+        self.result: Result | None = None
+        self.pinned: Result | None = None
+        self.worker = LatestOnly(self._draw, self._fail)
+
+        options = [(name, i) for i, name in enumerate(classes)] + [("no class (null)", model.class_embed.null)]
+        self.controls: dict[str, Any] = {
+            "class": widgets.Dropdown(options=options, description="class"),
+            "cfg": widgets.FloatSlider(min=0, max=10, step=0.25, description="cfg"),
+            "top_k": widgets.IntText(description="top-k (0: off)"),
+            "top_p": widgets.FloatSlider(min=0, max=1, step=0.01, description="top-p (0: off)"),
+            "seed": widgets.IntText(description="seed"),
+            "smooth": widgets.Checkbox(description="smooth"),
+            "images": widgets.IntText(description="images"),
+        }
+        for name, value in (START | start).items():
+            self.controls[name].value = value
+        self.pause = widgets.FloatSlider(max=1, step=0.1, description="slow motion")
+        self.save_button = widgets.Button(description="Save", tooltip=f"PNG and settings to {folder}")
+        self.pin_button = widgets.Button(description="Pin as A", tooltip="compare what comes next with this")
+        self.progress = widgets.IntProgress(max=model.scales.K, description="scale")
+        self.message = widgets.HTML()
+        # flex-start: else a box stretches its pictures
+        self.picture, self.changed_picture = (
+            widgets.Image(format="png", layout=widgets.Layout(align_self="flex-start", max_width="100%"))
+            for _ in range(2)
+        )
+        self.changed = widgets.HTML()
+        self.comparison = widgets.VBox([self.changed, self.changed_picture], layout=widgets.Layout(display="none"))
+
+        labelled = [*self.controls.values(), self.pause, self.progress]
+        for control in labelled:
+            control.style.description_width, control.layout.width = "95px", "290px"
+        for control in self.controls.values():
+            control.observe(lambda _: self.run(), "value")
+        self.save_button.on_click(lambda _: self._save())
+        self.pin_button.on_click(lambda _: self._pin())
+        buttons = widgets.HBox([self.save_button, self.pin_button])
+        left = widgets.VBox([*self.controls.values(), self.pause, self.progress, buttons])
+        super().__init__([widgets.HBox([left, self.picture]), self.message, self.comparison])
+        self.run()
+
+    def __repr__(self) -> str:
+        return f"SamplingPanel({len(self.controls)} settings)"  # the default has the bytes of every picture
+
+    def settings(self) -> dict[str, Any]:
+        return {name: control.value for name, control in self.controls.items()}
+
+    def run(self) -> None:
+        """Ask for a run with the settings as they are now."""
+        self.worker.ask(self.settings())
+
+    def wait(self, seconds: float = 60) -> Result | None:
+        """The last result, once no run is left. Raises TimeoutError."""
+        self.worker.wait(seconds)
+        return self.result
+
+    # In the worker's thread
+
+    def _draw(self, settings: dict[str, Any]) -> None:
+        self.progress.value, self.progress.bar_style = 0, "info"
+        self._say("drawing ...")
+        start = time.monotonic()
+        self.result = sample_stages(self.model, self.tokenizer, settings, self._show)
+        n = len(self.result.images)
+        self.progress.bar_style = "success"
+        self._say(f"{n} image{'s' * (n > 1)} in {time.monotonic() - start:.2f} s")
+        self._show_comparison()
+
+    def _show(self, k: int, images: torch.Tensor) -> None:
+        self.picture.value = grid(images)
+        self.progress.value = k + 1
+        if k < self.model.scales.K - 1:
+            time.sleep(self.pause.value)
+
+    def _fail(self, error: Exception) -> None:
+        if self.result is not None:
+            self.picture.value = grid(self.result.images)  # not the half of a picture that failed
+        self.progress.bar_style = "danger"
+        self._complain(error)
+
+    # Messages and the comparison
+
+    def _say(self, text: str) -> None:
+        self.message.value = f'<span aria-live="polite">{html.escape(text)}</span>'
+
+    def _complain(self, error: Exception) -> None:
+        what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        shown = f"{what} (the picture is an earlier one)" if self.result is not None else what
+        self.message.value = f'<span role="alert" style="color: #b00020">Error: {html.escape(shown)}</span>'
+
+    def _save(self) -> None:
+        if self.result is None:
+            return self._complain(ValueError("there is no picture to save yet"))
+        result, s = self.result, self.result.settings
+        smooth = "-smooth" * s["smooth"]
+        name = (
+            f"class{s['class']}-cfg{s['cfg']}-k{s['top_k']}-p{s['top_p']}-seed{s['seed']}{smooth}-{s['images']}images"
+        )
+        path = self.folder / f"{name}.png"
+        versions = {"varlite": varlite.__version__, "torch": torch.__version__}
+        try:
+            save_png(path, tile([list(row) for row in result.images.split(COLUMNS)]))
+            write_json(path.with_suffix(".json"), {"settings": s, "versions": versions})
+        except OSError as error:
+            return self._complain(error)
+        self._say(f"saved {os.path.relpath(path)} and .json")
+
+    def _pin(self) -> None:
+        self.pinned = self.result if self.pinned is None else None
+        self.pin_button.description = "Pin as A" if self.pinned is None else "Unpin A"
+        self._show_comparison()
+
+    def _show_comparison(self) -> None:
+        a, b = self.pinned, self.result
+        self.comparison.layout.display = "none" if a is None or b is None else ""
+        if a is not None and b is not None:
+            change = changes(a, b)
+            n = min(COLUMNS, len(change.difference))
+            self.changed_picture.value = grid(
+                torch.cat([x[:n] for x in (a.images, b.images, change.difference)]), rows=3
+            )
+            self.changed.value = change_html(change, a.scales)
+
+
+def change_html(change: Change, scales: Scales) -> str:
+    """A change as HTML: the settings that differ, a bar of the tokens that differ at each scale."""
+    settings = ", ".join(f"{name} {a} → {b}" for name, (a, b) in change.settings.items()) or "no setting differs"
+    rows = []
+    for name, (r, g, b), (differ, of) in zip(scale_names(scales), scale_colours(scales.K), change.tokens, strict=True):
+        bar = f"width: {100 * differ / of:.0f}px; height: 10px; background: rgb({r:.0%} {g:.0%} {b:.0%})"
+        rows.append(f'<tr><td>{name}</td><td><div style="{bar}"></div></td><td>{differ} of {of} tokens</td></tr>')
+    means = ", ".join(f"{mean:.1f}" for mean in change.mean[:COLUMNS])
+    return (
+        f'<div aria-live="polite"><b>A → now:</b> {html.escape(settings)}<table>{"".join(rows)}</table>'
+        f"Rows: A, now, |A - now| (black: equal; mean of each image, of 255: {means})</div>"
+    )
