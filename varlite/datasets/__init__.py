@@ -1,6 +1,6 @@
 """Datasets as bytes, in a fixed order: those with a name, and folders of images."""
 
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
@@ -9,14 +9,16 @@ from varlite.datasets.cifar import CIFAR10
 from varlite.datasets.fashion import FashionMNIST
 from varlite.datasets.folders import ImageFolder
 from varlite.datasets.still_life import StillLife
+from varlite.io.places import expand_home
 
 
 class Dataset(Protocol):
-    """All that is asked of a dataset: (N,) labels, and uint8 images (B, channels, H, W) of the size it was opened for.
+    """What every dataset has: (N,) labels, and uint8 images (B, channels, H, W) of the size it was opened for.
 
-    `checksum` is of the data, whatever the size. With a `crop_seed` image i is cut out at random, and with `flip`
-    mirrored or not: a function of (crop_seed, i) alone, so that a resumed training sees what an unbroken one does.
-    `skipped` tells which files could not be read, and why.
+    `checksum` is of the data, whatever the size and wherever they lie. With a `crop_seed` image i is cropped at random,
+    and with `flip` mirrored or not: a function of (crop_seed, i) alone, so that a resumed training sees what an
+    unbroken one does. `skipped` tells which files could not be read, and why; `retry` gives the indices of such files
+    once some of them can be read.
     """
 
     classes: tuple[str, ...]
@@ -32,6 +34,8 @@ class Dataset(Protocol):
 
     def images(self, indices: torch.Tensor, crop_seed: int | None = None, flip: bool = False) -> torch.Tensor: ...
 
+    def retry(self, names: Iterable[str]) -> torch.Tensor: ...
+
 
 DATASETS: dict[str, type[FashionMNIST] | type[CIFAR10] | type[StillLife]] = {
     "fashion": FashionMNIST,
@@ -43,12 +47,15 @@ DATASETS: dict[str, type[FashionMNIST] | type[CIFAR10] | type[StillLife]] = {
 def open_dataset(name: str, split: str, size: tuple[int, int], channels: int) -> Dataset:
     """A dataset by name, or a folder of images by path, for images of `size` (H, W) with `channels`, 1 or 3.
 
-    `split` is "train" or "test". Raises ValueError or FileNotFoundError for what cannot be had.
+    `split` is "train" or "test". Raises ValueError or FileNotFoundError for what is not there.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     if name in DATASETS:
         return DATASETS[name](split, None, size, channels)
-    if not Path(name).is_dir():
+    path = expand_home(name)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"data: {name} is a file: name a folder with a sub-folder of images for each class")
+    if not path.is_dir():
         raise FileNotFoundError(f"data: {name} is neither the name of a dataset ({', '.join(DATASETS)}) nor a folder")
-    return ImageFolder(name, split, size, channels)
+    return ImageFolder(path, split, size, channels)

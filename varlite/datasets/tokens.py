@@ -60,7 +60,8 @@ def cache_tokens(tokenizer: VQVAE, data: str, split: str, batch: int | None = No
 
     One folder in VARLITE_CACHE (default ~/.cache/varlite) for each tokenizer and dataset, by their checksums. Images
     are cut from the middle. With `flip` each has a second row, of its mirror image: 2i is image i, 2i + 1 its mirror.
-    The row of an unreadable image is that of the next that can be read, label included; `meta["skipped"]` names it.
+    The row of an unreadable image is that of the next that can be read, label included; `meta["skipped"]` names it, and
+    the next call tries it again.
     `batch` images are encoded at a time; None is what a few GB of memory hold.
     Raises ValueError for a codebook of more than 16 bits, OSError where the disk is too small.
     """
@@ -71,7 +72,7 @@ def cache_tokens(tokenizer: VQVAE, data: str, split: str, batch: int | None = No
     dataset = open_dataset(data, split, (h, w), tokenizer.config.channels)
     tokenizer_sha256 = fingerprint(tokenizer)
     folder = cache_folder() / f"tokens-{tokenizer_sha256[:12]}-{dataset.checksum[:12]}{'-flip' * flip}"
-    if (folder / "meta.json").exists():
+    if (folder / "meta.json").exists() and not TokenCache(folder).meta["skipped"]:
         return TokenCache(folder)
     if tokenizer.config.vocab > 2**16:
         raise ValueError(f"tokens are kept in 16 bits: a codebook of {tokenizer.config.vocab} codes is too large")
@@ -80,6 +81,8 @@ def cache_tokens(tokenizer: VQVAE, data: str, split: str, batch: int | None = No
         if not (folder / "meta.json").exists():
             about = {"data": data, "split": split, "flip": flip, "tokenizer_sha256": tokenizer_sha256}
             _encode(tokenizer, dataset, folder, about, batch)
+        elif len(rows := dataset.retry(TokenCache(folder).meta["skipped"])):
+            _encode_again(tokenizer, dataset, folder, rows)
     return TokenCache(folder)
 
 
@@ -89,7 +92,7 @@ def _encode(tokenizer: VQVAE, dataset: Dataset, folder: Path, about: dict[str, A
     partial.mkdir(parents=True, exist_ok=True)
     n, L, progress = len(dataset.labels), tokenizer.scales.total, partial / "progress.json"
     state: dict[str, Any] = json.loads(progress.read_text()) if progress.exists() else {"done": 0, "skipped": {}}
-    done, device = state["done"], next(tokenizer.parameters()).device
+    done = state["done"]
     need, free = (n - done) * views * (2 * L + 8), shutil.disk_usage(partial).free
     if need > free:
         raise OSError(f"{cache_folder()}: the tokens need {need / 1e6:.0f} MB more, {free / 1e6:.0f} MB are free")
@@ -102,12 +105,9 @@ def _encode(tokenizer: VQVAE, dataset: Dataset, folder: Path, about: dict[str, A
         batches = torch.arange(done, n).split(batch) if done < n else ()
         images = ahead(lambda step: dataset.images(batches[step]), len(batches))
         for step, rows in enumerate(batches):
-            img = images(step)
-            if views == 2:
-                img = torch.stack([img, img.flip(-1)], 1).flatten(0, 1)
-            idx_BL = torch.cat(tokenizer.encode(to_float(img.to(device))), 1)
-            label_B = dataset.labels[rows].repeat_interleave(views)  # after the images: see ImageFolder
-            for file, written in ((tokens, idx_BL.cpu().numpy().astype(np.uint16)), (labels, label_B.numpy())):
+            idx_NL = _tokens(tokenizer, images(step), views)
+            label_N = dataset.labels[rows].repeat_interleave(views)  # after the images: see ImageFolder
+            for file, written in ((tokens, idx_NL), (labels, label_N.numpy())):
                 file.write(written.tobytes())
                 file.flush()
                 os.fsync(file.fileno())
@@ -122,6 +122,30 @@ def _encode(tokenizer: VQVAE, dataset: Dataset, folder: Path, about: dict[str, A
     os.replace(partial, folder)
 
 
+def _tokens(tokenizer: VQVAE, img: torch.Tensor, views: int) -> np.ndarray:
+    """(B * views, L) of bytes (B, channels, H, W), each followed by the tokens of its mirror image if `views` is 2."""
+    if views == 2:
+        img = torch.stack([img, img.flip(-1)], 1).flatten(0, 1)
+    device = next(tokenizer.parameters()).device
+    return torch.cat(tokenizer.encode(to_float(img.to(device))), 1).cpu().numpy().astype(np.uint16)
+
+
+def _encode_again(tokenizer: VQVAE, dataset: Dataset, folder: Path, rows: torch.Tensor) -> None:
+    """Replace the rows of images that could not be read when the cache was made, and can now, in place.
+
+    `meta.json` names them until all is written: interrupted, it is done once more.
+    """
+    cache = TokenCache(folder)
+    views = 1 + cache.meta["flip"]
+    for row in rows:
+        idx_NL = _tokens(tokenizer, dataset.images(row[None]), views)
+        label_N = dataset.labels[row].repeat(views).numpy()
+        for name, written in (("tokens.npy", idx_NL), ("labels.npy", label_N)):
+            with open_at(folder / name, int(row) * views) as file:
+                file.write(written.tobytes())
+    write_json(folder / "meta.json", cache.meta | {"skipped": dataset.skipped})
+
+
 def open_rows(path: Path, shape: tuple[int, ...], dtype: type, done: int) -> BinaryIO:
     """A .npy file of `shape`, new unless some rows are `done`, opened to write the next one.
 
@@ -129,7 +153,12 @@ def open_rows(path: Path, shape: tuple[int, ...], dtype: type, done: int) -> Bin
     """
     if not done:
         np.lib.format.open_memmap(path, "w+", dtype, shape=shape)
+    return open_at(path, done)
+
+
+def open_at(path: Path, row: int) -> BinaryIO:
+    """A .npy file, opened to write from `row` on."""
     array = np.load(path, mmap_mode="r")
     file = open(path, "r+b")  # noqa: SIM115
-    file.seek(array.offset + done * array.strides[0])
+    file.seek(array.offset + row * array.strides[0])
     return file

@@ -1,9 +1,13 @@
 """Files that are either whole or absent: atomic writes, and models as one self-describing safetensors file."""
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
+import platform
+import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,57 +17,163 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+DAY = 24 * 3600
+
 
 @contextmanager
 def atomic(path: Path, sync: bool = True) -> Iterator[Path]:
     """Write to the path given inside the block; it takes the place of `path` only when the block succeeds.
 
     A crash, a full disk or a kill in the middle leaves the old file as it was; a power cut too, unless `sync` is False,
-    which is for thousands of small files.
+    which is for thousands of small files. Permissions follow the umask. Raises OSError that names `path` where it
+    cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = None
     try:
-        yield Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _new_file_beside(path)
+        yield temporary
         if sync:
-            with open(name, "rb+") as file:
+            with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp's files are private
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        os.replace(temporary, path)
+    except BaseException as error:
+        reason = _why_not_written(error, path)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if reason is None:
+            raise
+        raise reason from None
+
+
+def _new_file_beside(path: Path) -> Path:
+    """An empty file whose name tells which process writes it. Created by `open`, not mkstemp: the umask and the
+    folder's rules decide about its permissions, and no chmod is needed, which shares and buckets refuse."""
+    start = path.name.encode()[:150].decode(errors="ignore")
+    temporary = path.with_name(f".{start}.{HOST}-{os.getpid()}-{secrets.token_hex(4)}.half")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return temporary
+
+
+def _why_not_written(error: BaseException, path: Path) -> OSError | None:
+    """One line with the path, for what failed inside `atomic`; None for an error that has nothing to do with files."""
+    text = str(error)
+    from_library = isinstance(error, SafetensorError) or "PytorchStreamWriter" in text
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    full = full or (from_library and (f"os error {errno.ENOSPC})" in text or _free(path.parent) < 2**20))
+    if full:
+        return OSError(errno.ENOSPC, "No space left on device", str(path))
+    if from_library:
+        return OSError(f"{path} could not be written: {text.splitlines()[0]}")
+    if isinstance(error, OSError) and error.filename is None and error.errno is not None:
+        return type(error)(error.errno, error.strerror, str(path))
+    return None
+
+
+def _free(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 2**62
+
+
+def clear_half_written(folder: Path) -> list[str]:
+    """Remove what killed processes left of files they wrote with `atomic`, and return the names.
+
+    A file counts as left if its process is gone from this machine, or if nothing was added to it for a day.
+    """
+    removed = []
+    for path in sorted(folder.glob(".*.half")):
+        host, _, rest = path.name.split(".")[-2].partition("-")
+        pid = rest.partition("-")[0]
+        try:
+            gone = host == HOST and pid.isdigit() and not _alive(int(pid))
+            if gone or time.time() - path.stat().st_mtime > DAY:
+                path.unlink()
+                removed.append(path.name)
+        except OSError:  # another run clears it, or it belongs to somebody else
+            continue
+    return removed
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":  # os.kill would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_json(path: Path, value: Any) -> None:
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def save_model(path: Path, about: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
     """Write a model as safetensors whose header says what it is: `about` holds plain JSON values, "kind" and "config"
-    among them."""
+    among them. The same contents always make the same file."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, {"format": "pt", "varlite": json.dumps(about)})
+        # One key: safetensors writes several in random order, and each order has its own SHA-256.
+        save_file(tensors, temporary, {"varlite": json.dumps(about)})
 
 
 def read_model(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """(about, tensors) of a file written by `save_model`. The tensors are memory-mapped.
 
-    Raises FileNotFoundError, or ValueError for a file that is damaged or not a varlite model.
+    Raises FileNotFoundError, or ValueError for a file that is damaged, not a varlite model, or holds NaN or infinity.
     """
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {path}")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file: name the .safetensors file or the folder that `varlite train` wrote")
     try:
         with safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get("varlite")
-            if header is None:
-                raise ValueError(f"{path} is a safetensors file, but not a varlite model (its header does not say so)")
-            return json.loads(header), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = _header(path, (file.metadata() or {}).get("varlite"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file ({error})") from None
+    check_finite(tensors, path)
+    return about, tensors
+
+
+def _header(path: Path, text: str | None) -> dict[str, Any]:
+    if text is None:
+        raise ValueError(f"{path} is a safetensors file, but not a varlite model (its header does not say so)")
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: its header cannot be read ({error})") from None
+    if not isinstance(about, dict):
+        raise ValueError(f"{path}: its header must be a JSON object, got {text[:60]}")
+    for key, kind in (("kind", str), ("config", dict)):
+        if not isinstance(about.get(key), kind):
+            what = f"got {json.dumps(about[key])[:60]}" if key in about else "it is missing"
+            name = {str: "a string", dict: "an object"}[kind]
+            raise ValueError(f"{path}: its header must have {key!r}, {name}: {what}")
+    return about
+
+
+def check_finite(tensors: dict[str, torch.Tensor], path: str | Path) -> None:
+    """Raises ValueError that names the tensor and the file if a weight is NaN or infinite."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or tensor.is_meta:
+            continue
+        weights = tensor if tensor.element_size() > 1 else tensor.float()  # torch does not sum 8-bit floats
+        if torch.isfinite(weights.sum(dtype=torch.promote_types(weights.dtype, torch.float32))):
+            continue  # one pass without a copy; a sum that overflows is looked at closely
+        values = weights.double()
+        if bad := int((~torch.isfinite(values)).sum()):
+            kind = "NaN" if torch.isnan(values).any() else "infinite"
+            raise ValueError(
+                f"{path}: {bad} of the {tensor.numel()} weights in {name} are not finite ({kind}): the training that "
+                "wrote it diverged, or the file is damaged"
+            )
 
 
 def sha256(path: Path) -> str:
