@@ -11,18 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from varlite.editing import keep_at_scale
-from varlite.nb.maps import draw_map, scale_panels
-from varlite.nb.plots import (
-    MARKERS,
-    figure_png,
-    image_axes,
-    legend,
-    name_row,
-    named_panels,
-    panels,
-    scale_colours,
-    scale_names,
-)  # fmt: skip
+from varlite.nb import maps, plots
 from varlite.scales import Scales
 
 VEIL = "#ff7f0e"  # as on the canvas of the painter
@@ -35,10 +24,10 @@ def masks_by_scale(keep_hw: torch.Tensor, scales: Scales, thin: bool = False) ->
 
 def mask_pyramid(rows: Mapping[str, Sequence[torch.Tensor]], scales: Scales, figure: Figure | None = None) -> None:
     """Masks by scale, a row for each name: coloured is sampled, white is kept, with the share that is sampled."""
-    axes = scale_panels(scales, len(rows), 1.3, figure)
+    axes = maps.scale_panels(scales, len(rows), 1.3, figure)
     for line, (name, masks) in zip(axes, rows.items(), strict=True):
-        name_row(line[0], name)
-        for axis, keep_hw, colour in zip(line, masks, scale_colours(scales.K), strict=True):
+        plots.name_row(line[0], name)
+        for axis, keep_hw, colour in zip(line, masks, plots.scale_colours(scales.K), strict=True):
             free_hw, (h, w) = ~keep_hw.cpu(), keep_hw.shape
             cmap = ListedColormap([(1.0, 1.0, 1.0), colour])
             axis.pcolormesh(free_hw.numpy(), cmap=cmap, vmin=0, vmax=1, edgecolors="silver", linewidth=0.5)
@@ -50,7 +39,7 @@ def mask_png(keep_hw: torch.Tensor, scales: Scales, thin: bool) -> bytes:
     """One row of `mask_pyramid` as a PNG file, for a widget."""
     figure = Figure(figsize=(1.1 * scales.K, 1.4), dpi=80)
     mask_pyramid({"": masks_by_scale(keep_hw, scales, thin)}, scales, figure)
-    return figure_png(figure, bbox_inches="tight")
+    return plots.figure_png(figure, bbox_inches="tight")
 
 
 def edits(
@@ -59,7 +48,7 @@ def edits(
 ) -> None:  # fmt: skip
     """Rows of images in [0, 1]; a line in each around what was sampled, for a mask of any resolution."""
     border = in_pixels(keep_hw, rows[0][0].shape[1:])
-    for axis in image_axes(rows, row_names, column_names, size, **settings).flat:
+    for axis in plots.image_axes(rows, row_names, column_names, size, **settings).flat:
         draw_border(axis, border)
 
 
@@ -85,19 +74,19 @@ def sampled_share(keep_HW: torch.Tensor, scales: Scales, thin: bool = False) -> 
 
 def share_by_width(shares: Mapping[int, Sequence[float]], thin: Mapping[int, Sequence[float]], scales: Scales) -> None:
     """What survives of lines at each scale, against their width in pixels: as published solid, with thin dashed."""
-    (axis,) = panels(1, 5.5, 2.6)
-    for k, (name, colour) in enumerate(zip(scale_names(scales), scale_colours(scales.K), strict=True)):
+    (axis,) = plots.panels(1, 5.5, 2.6)
+    for k, (name, colour) in enumerate(zip(plots.scale_names(scales), plots.scale_colours(scales.K), strict=True)):
         for table, dash, label in ((shares, "-", name), (thin, "--", None)):
             values = [share[k] for share in table.values()]
-            axis.plot(list(table), values, dash, color=colour, marker=MARKERS[k], markersize=4, label=label)
+            axis.plot(list(table), values, dash, color=colour, marker=plots.MARKERS[k], markersize=4, label=label)
     axis.set(xlabel="width of the line (pixels)", ylabel="share that is sampled", ylim=(-0.05, 1.05))
-    legend(axis, "right", title="scale")
+    plots.legend(axis, "right", title="scale")
 
 
-def error_maps(maps: Mapping[str, torch.Tensor], keep_hw: torch.Tensor) -> None:
+def error_maps(errors: Mapping[str, torch.Tensor], keep_hw: torch.Tensor) -> None:
     """Mean errors (H, W) side by side on one scale of grey, dark for large, with the border of the mask."""
-    top = max(error.max().item() for error in maps.values())
-    for axis, _, error_HW in named_panels(maps, 2.4, 2.4):
-        draw_map(axis, error_HW, "Greys", top)
+    top = max(error.max().item() for error in errors.values())
+    for axis, _, error_HW in plots.named_panels(errors, 2.4, 2.4):
+        maps.draw_map(axis, error_HW, "Greys", top)
         draw_border(axis, in_pixels(keep_hw, error_HW.shape))
     axis.figure.colorbar(axis.images[0], ax=axis.figure.axes, shrink=0.8, label="mean error")

@@ -15,27 +15,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 
-from varlite.nb.maps import bare, draw_box, draw_map
+from varlite.nb import maps, plots
 from varlite.nb.order_films import RASTER, WORDS, faint, orders, state, steps_of
-from varlite.nb.plots import (
-    bars,
-    draw_bars,
-    draw_lines,
-    image_axes,
-    image_grid,
-    legend,
-    legend_on_top,
-    name_row,
-    panels,
-    scale_colours,
-    scale_names,
-    tiles_of,
-)  # fmt: skip
 from varlite.sampling import generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
-COLOURS = [RASTER, scale_colours(5)[3]]  # of raster order and of next scale
+COLOURS = [RASTER, plots.scale_colours(5)[3]]  # of raster order and of next scale
 
 
 # The orders
@@ -50,7 +36,7 @@ def draw_state(axis: Axes, state_hw: np.ndarray, colour: Any) -> None:
     """One map: dark what a step draws, faint what it may look at, white what is to come."""
     cmap = ListedColormap([(1.0, 1.0, 1.0), faint(colour), colour])
     axis.pcolormesh(state_hw, cmap=cmap, vmin=0, vmax=2, edgecolors="#b5b5b5", linewidth=0.5)
-    bare(axis, colour, 1.2)
+    maps.bare(axis, colour, 1.2)
     axis.set(aspect="equal", ylim=(len(state_hw), 0))
 
 
@@ -70,12 +56,12 @@ def overview(scales: Scales) -> dict[str, dict[int, int]]:
         strip.text(i + 0.5, 0.5, word, ha="center", va="center", color="white" if i == now else "black")
     shown: dict[str, dict[int, int]] = {"next token": {now + 1: 1}, "next image token": {}, "next scale": {}}
     first = [strip]
-    for row, (name, maps) in enumerate((("next image token", raster), ("next scale", by_scale)), 1):
-        steps, colours = steps_of(maps), [RASTER] * scales.K if row == 1 else scale_colours(scales.K)
+    for row, (name, orders_hw) in enumerate((("next image token", raster), ("next scale", by_scale)), 1):
+        steps, colours = steps_of(orders_hw), [RASTER] * scales.K if row == 1 else plots.scale_colours(scales.K)
         axes = [figure.add_subplot(cells[row, j]) for j in range(scales.K)]
         first.append(axes[0])
         for j, (axis, step) in enumerate(zip(axes, snapshots_at(steps, scales.K), strict=True)):
-            states = state(maps, step)
+            states = state(orders_hw, step)
             draw_state(axis, states[j if row == 2 else 0], colours[j])
             shown[name][step + 1] = sum(int((state_hw == 2).sum()) for state_hw in states)
             axis.set_title(f"step {step + 1} of {steps}: {shown[name][step + 1]} new", fontsize=8.5)
@@ -90,11 +76,11 @@ def masks(named: Mapping[str, tuple[torch.Tensor, Sequence[tuple[int, int]], Seq
 
     named: {name: (mask (L, L), spans of the steps, a colour for each step)}. Returns {name: pairs that see each other}.
     """
-    axes = panels(len(named), 3.6, 3.9, width_ratios=[len(mask_LL) for mask_LL, _, _ in named.values()])
+    axes = plots.panels(len(named), 3.6, 3.9, width_ratios=[len(mask_LL) for mask_LL, _, _ in named.values()])
     for axis, (name, (mask_LL, spans, colours)) in zip(axes, named.items(), strict=True):
         step_L = torch.repeat_interleave(torch.arange(len(spans)), torch.tensor([end - start for start, end in spans]))
         cmap = ListedColormap([(1.0, 1.0, 1.0), *map(to_rgb, colours)])
-        draw_map(axis, mask_LL * (step_L[:, None] + 1), cmap, len(spans))
+        maps.draw_map(axis, mask_LL * (step_L[:, None] + 1), cmap, len(spans))
         for start, end in spans:
             if end - start > 1:
                 axis.axhline(end - 0.5, color="white", linewidth=0.5)
@@ -116,8 +102,8 @@ def race(
     left, right = ([[stages_SB[step, b] for step in steps] for b in range(len(raster_SB[0]))]
                    for stages_SB, steps in zip(both, at, strict=True))  # fmt: skip
     heads = [f"token {step + 1}" for step in at[0]] + [""] + [f"scale {step + 1}" for step in at[1]]
-    colours = [RASTER] * len(at[0]) + ["black"] + scale_colours(columns)
-    image_grid([[*a, None, *b] for a, b in zip(left, right, strict=True)], (), heads, colours=colours)
+    colours = [RASTER] * len(at[0]) + ["black"] + plots.scale_colours(columns)
+    plots.image_grid([[*a, None, *b] for a, b in zip(left, right, strict=True)], (), heads, 0.9, colours)
     return {name: [step + 1 for step in steps] for name, steps in zip(names, at, strict=True)}
 
 
@@ -137,25 +123,25 @@ def change_maps(
     Returns {row: mean share of the tokens outside of the box}.
     """
     columns = max(scales.K for _, scales in rows.values())
-    axes = panels(len(rows) * columns, 1.75, 2.05, columns=columns)
+    axes = plots.panels(len(rows) * columns, 1.75, 2.05, columns=columns)
     (y0, x0, y1, x1), outside = box, {}
-    for i, (name, (maps, scales)) in enumerate(rows.items()):
+    for i, (name, (shares, scales)) in enumerate(rows.items()):
         line, far = axes[i * columns : (i + 1) * columns], []
         for axis in line[: columns - scales.K]:
             axis.set_axis_off()
         line = line[columns - scales.K :]
-        for axis, share_hw, title in zip(line, maps, scale_names(scales), strict=True):
+        for axis, share_hw, title in zip(line, shares, plots.scale_names(scales), strict=True):
             h, w = share_hw.shape
-            draw_map(axis, share_hw)
+            maps.draw_map(axis, share_hw)
             for (row, column), share in np.ndenumerate(share_hw.numpy()):
                 style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5}
                 axis.text(column, row, f"{100 * share:.0f}", color="white" if share > 0.55 else "black", **style)
-            draw_box(axis, y0 * h, x0 * w, (y1 - y0) * h, (x1 - x0) * w)
+            maps.draw_box(axis, y0 * h, x0 * w, (y1 - y0) * h, (x1 - x0) * w)
             axis.set_title(title, fontsize=9)
             beyond = torch.ones(h, w, dtype=torch.bool)
             beyond[int(y0 * h) : int(np.ceil(y1 * h)), int(x0 * w) : int(np.ceil(x1 * w))] = False
             far.append(share_hw[beyond])
-        name_row(line[0], name)
+        plots.name_row(line[0], name)
         outside[name] = torch.cat(far).mean().item()
     return outside
 
@@ -171,14 +157,14 @@ def by_distance(weights: Mapping[str, torch.Tensor], width: int) -> dict[str, li
         mean_LL = weights_XLL.flatten(0, -3).mean(0)
         far = min(len(mean_LL) - 1, 4 * width + 2)
         data[name] = [mean_LL.diagonal(-back)[1:].mean().item() for back in range(far)]
-    (axis,) = panels(1, 6.6, 2.7)
+    (axis,) = plots.panels(1, 6.6, 2.7)
     lines = {name: (range(1, len(line) + 1), line) for name, line in data.items()}
-    draw_lines(axis, lines, sns.color_palette("crest", len(data)), marker=None)
+    plots.draw_lines(axis, lines, sns.color_palette("crest", len(data)), marker=None)
     for rows in range(1, 5):
         axis.axvline(rows * width, color="gray", linestyle=":", linewidth=1)
     axis.set(xlabel="tokens before the one predicted", ylabel="mean attention", yscale="log")
     axis.set_xticks(range(0, 4 * width + 1, width))
-    legend(axis, "right")
+    plots.legend(axis, "right")
     return data
 
 
@@ -187,9 +173,9 @@ def by_distance(weights: Mapping[str, torch.Tensor], width: int) -> dict[str, li
 
 def pictures_of(paths: Mapping[str, Path], names: Sequence[str], columns: int = 6, **grid: int) -> None:
     """Grids of pictures that trainings wrote, a row a class: the first columns of each, side by side."""
-    blocks = [tiles_of(path, range(len(names)), range(columns), **grid) for path in paths.values()]
+    blocks = [plots.tiles_of(path, range(len(names)), range(columns), **grid) for path in paths.values()]
     rows = [[img for row in lines for img in (*row, None)][:-1] for lines in zip(*blocks, strict=True)]
-    image_axes(rows, names, [head for name in paths for head in (name, *[""] * columns)][:-1])
+    plots.image_axes(rows, names, [head for name in paths for head in (name, *[""] * columns)][:-1])
 
 
 def seconds_by_step(
@@ -208,11 +194,11 @@ def seconds_by_step(
 
 def elapsed(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """How far each model is at which time, from seconds of each step. Returns {name: milliseconds in all}."""
-    (axis,) = panels(1, 6.6, 2.3)
+    (axis,) = plots.panels(1, 6.6, 2.3)
     total = {name: 1000 * sum(of_steps) for name, of_steps in seconds.items()}
     for i, (name, of_steps) in enumerate(seconds.items()):
         lengths, n = 1000 * np.asarray(of_steps), len(of_steps)
-        colours = scale_colours(n) if n < 20 else ([RASTER, faint(RASTER)] * n)[:n]
+        colours = plots.scale_colours(n) if n < 20 else ([RASTER, faint(RASTER)] * n)[:n]
         axis.barh([i] * n, lengths, left=np.cumsum(lengths) - lengths, color=colours, height=0.6)
         axis.text(total[name], i, f"  {n} steps", va="center", fontsize=9)
     axis.set_yticks(range(len(seconds)), list(seconds))
@@ -226,16 +212,16 @@ def growth(n: Sequence[int], counts: Mapping[str, Mapping[str, Callable[[int], f
 
     Returns the slope of each line at its right end.
     """
-    axes = panels(len(counts), 4.7, 3.2)
+    axes = plots.panels(len(counts), 4.7, 3.2)
     slopes: dict[str, dict[str, float]] = {}
     for axis, (title, functions) in zip(axes, counts.items(), strict=True):
         lines = {name: (n, [count(side) for side in n]) for name, count in functions.items()}
-        draw_lines(axis, lines, [COLOURS[not name.startswith("raster")] for name in lines])
+        plots.draw_lines(axis, lines, [COLOURS[not name.startswith("raster")] for name in lines])
         slopes[title] = {name: float(np.log(y[-1] / y[-2]) / np.log(n[-1] / n[-2])) for name, (_, y) in lines.items()}
         axis.set(xscale="log", yscale="log", xlabel="side n of the finest map", title=title)
         axis.set_xticks(n, [str(side) for side in n])
         axis.minorticks_off()
-        legend(axis)
+        plots.legend(axis)
     return slopes
 
 
@@ -245,12 +231,12 @@ def budget(pairs: Mapping[str, Sequence[Mapping[str, Any]]], scores: Mapping[str
     pairs: {group: (row of raster, row of next scale)}; scores: {name in a row, or in its mean: title}.
     Returns {score: {group: [of raster, of next scale]}}.
     """
-    axes = panels(len(scores), 3.1, 2.9)
+    axes = plots.panels(len(scores), 3.1, 2.9)
     data: dict[str, dict[str, list]] = {}
     for axis, (name, title) in zip(axes, scores.items(), strict=True):
         data[name] = {g: [row["mean"].get(name, row.get(name)) for row in rows] for g, rows in pairs.items()}
         by_order = zip(("raster", "next scale"), zip(*data[name].values(), strict=True), strict=True)
-        draw_bars(axis, dict(by_order), list(pairs), numbers="%.3g", group_colours=COLOURS)
+        plots.draw_bars(axis, dict(by_order), list(pairs), numbers="%.3g", group_colours=COLOURS)
         for drawn, rows in zip(axis.containers, zip(*pairs.values(), strict=True), strict=False):
             for bar, row in zip(drawn, rows, strict=True):
                 if name in row["band"]:
@@ -258,12 +244,12 @@ def budget(pairs: Mapping[str, Sequence[Mapping[str, Any]]], scores: Mapping[str
                     axis.plot([x, x], row["band"][name], color="black", linewidth=1.5)
         axis.set_title(title, fontsize=9)
         axis.margins(y=0.15)
-    legend_on_top(axes[0])
+    plots.legend_on_top(axes[0])
     return data
 
 
 def two_bars(groups: Mapping[str, Sequence[float]], ylabel: str, log: bool = False) -> dict[str, list[float]]:
     """A pair of bars a group, [of raster, of next scale], with their values. Returns what it was given."""
     by_order = dict(zip(("raster", "next scale"), zip(*groups.values(), strict=True), strict=True))
-    bars(by_order, list(groups), ylabel, log=log, numbers="%.3g", group_colours=COLOURS)
+    plots.bars(by_order, list(groups), ylabel, log=log, numbers="%.3g", group_colours=COLOURS)
     return {name: list(pair) for name, pair in groups.items()}

@@ -8,24 +8,12 @@ import numpy as np
 import torch
 
 from varlite.drawing import image_generator
-from varlite.nb.plots import (
-    FD,
-    draw_bars,
-    draw_lines,
-    image_grid,
-    legend,
-    legend_on_top,
-    name_row,
-    panels,
-    scale_colours,
-    scale_names,
-    show,
-)  # fmt: skip
+from varlite.nb import plots
 from varlite.nb.widgets.panel import Change, Result, changes
 from varlite.sampling import generate
 from varlite.tokenizer import VQVAE
 
-SCORES = {"accuracy": "class accuracy", "fd": FD, "recall_within_class": "recall within a class"}
+SCORES = {"accuracy": "class accuracy", "fd": plots.FD, "recall_within_class": "recall within a class"}
 
 
 def generators(model: Any, labels: Sequence[int], seed: int = 0) -> list[torch.Generator]:
@@ -46,7 +34,7 @@ def strip(
         name: generate(model, tokenizer, labels, generator=generators(model, labels, seed), **{**common, **settings})
         for name, settings in rows.items()
     }
-    image_grid(images)
+    plots.image_grid(images)
     return images
 
 
@@ -58,13 +46,13 @@ def scores_by_cfg(
     Returns {score: {line: values}}.
     """
     data = {score: {name: [at[score] for at in line] for name, line in lines.items()} for score in SCORES}
-    axes = panels(len(SCORES), 3, 2.7)
+    axes = plots.panels(len(SCORES), 3, 2.7)
     for axis, (score, title) in zip(axes, SCORES.items(), strict=True):
-        draw_lines(axis, {name: (cfgs, values) for name, values in data[score].items()})
+        plots.draw_lines(axis, {name: (cfgs, values) for name, values in data[score].items()})
         axis.axhline(reference[score], color="gray", linestyle=":", linewidth=1.5, label="reconstructions")
         axis.set(xlabel="cfg", title=title)
     axes[1].set_ylim(bottom=0)
-    legend_on_top(axes[0])
+    plots.legend_on_top(axes[0])
     return data
 
 
@@ -73,11 +61,11 @@ def flips(gap_N: torch.Tensor, noise: float) -> float:
 
     gap_N: 1 - second / first of the scores whose largest a draw takes. Returns the share of draws within `noise`.
     """
-    (axis,) = panels(1, 5.5, 2.6)
+    (axis,) = plots.panels(1, 5.5, 2.6)
     axis.plot(gap_N.sort().values, np.arange(1, len(gap_N) + 1) / len(gap_N), color="black")
     axis.axvline(noise, color="tab:red", linestyle="--", label="error of rounding")
     axis.set(xscale="log", yscale="log", xlabel="gap to the runner-up", ylabel="share of draws within")
-    legend(axis)
+    plots.legend(axis)
     return (gap_N < noise).double().mean().item()
 
 
@@ -87,8 +75,8 @@ def flips(gap_N: torch.Tensor, noise: float) -> float:
 def stages(result: Result) -> torch.Tensor:
     """The panel's pictures after each scale, a row a scale. Returns them, (K, N, channels, H, W) in [0, 1]."""
     images_KNCHW = torch.stack(result.stages) / 255
-    rows = dict(zip(scale_names(result.scales), images_KNCHW, strict=True))
-    image_grid(rows, row_colours=scale_colours(result.scales.K))
+    rows = dict(zip(plots.scale_names(result.scales), images_KNCHW, strict=True))
+    plots.image_grid(rows, row_colours=plots.scale_colours(result.scales.K))
     return images_KNCHW
 
 
@@ -101,10 +89,10 @@ def comparison(a: Result, b: Result) -> Change:
     axes = left.subplots(3, n, squeeze=False)
     for row, name, images in zip(axes, ("A", "B", "|A - B|"), (a.images, b.images, change.difference), strict=True):
         for axis, img in zip(row, images, strict=False):
-            show(axis, img / 255)
-        name_row(row[0], name)
+            plots.show(axis, img / 255)
+        plots.name_row(row[0], name)
     axis, shares = right.subplots(), [differ / of for differ, of in change.tokens]
-    draw_bars(axis, {"": shares}, scale_names(a.scales), scale_colours(a.scales.K))
+    plots.draw_bars(axis, {"": shares}, plots.scale_names(a.scales), plots.scale_colours(a.scales.K))
     axis.set(ylim=(0, 1), ylabel="share of tokens\nthat differ")
     axis.tick_params(labelsize=8)
     right.subplots_adjust(left=0.3, bottom=0.15)

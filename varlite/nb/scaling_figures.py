@@ -24,18 +24,7 @@ from varlite.experiments.scaling_laws import (
     lower_envelope,
     size,
 )  # fmt: skip
-from varlite.nb.plots import (
-    BLUE,
-    DASHES,
-    MARKERS,
-    ORANGE,
-    draw_stack,
-    legend,
-    legend_on_top,
-    palette,
-    panels,
-    tiles_of,
-)  # fmt: skip
+from varlite.nb import plots
 
 # Columns of a curve, as the papers name them.
 NAMES = {
@@ -93,17 +82,17 @@ def against_size(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str, d
 
     Returns {name: {"X", "L", "law", "correlation"}}.
     """
-    axes = panels(len(names), 4.2, 2.7, columns=2)
+    axes = plots.panels(len(names), 4.2, 2.7, columns=2)
     colours, data = depth_colours(list(runs)), {}
     for axis, name in zip(axes, names, strict=True):
         X, L = finals(runs, name)
         law, r = fit(X, L), correlation(X, L)
         draw_law(axis, law, X)
         for i, depth in enumerate(runs):
-            axis.plot(X[i], L[i], MARKERS[i], color=colours[depth], markersize=7, label=f"depth {depth}")
+            axis.plot(X[i], L[i], plots.MARKERS[i], color=colours[depth], markersize=7, label=f"depth {depth}")
         narrow_log_axes(axis, SIZE, f"{NAMES[name]}: N^{law.exponent:.3f}, r = {r:.3f}")
         data[name] = {"X": X, "L": L, "law": law, "correlation": r}
-    legend_on_top(axes[0])
+    plots.legend_on_top(axes[0])
     return data
 
 
@@ -112,12 +101,17 @@ def against_compute(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str
 
     Returns {name: {"X", "L", "depth", "law", "correlation"}} of the points on the envelope.
     """
-    axes = panels(len(names), 4.2, 3.0, columns=2)
+    axes = plots.panels(len(names), 4.2, 3.0, columns=2)
     colours, data = depth_colours(list(runs)), {}
     for axis, name in zip(axes, names, strict=True):
         curves = [curve(run, name) for run in runs.values()]
         for i, (depth, (C, L)) in enumerate(zip(runs, curves, strict=True)):
-            style: dict[str, Any] = {"color": colours[depth], "linewidth": 1, "marker": MARKERS[i], "markersize": 3}
+            style: dict[str, Any] = {
+                "color": colours[depth],
+                "linewidth": 1,
+                "marker": plots.MARKERS[i],
+                "markersize": 3,
+            }
             axis.plot(C, L, **style, label=f"depth {depth}")
         C, L = (np.concatenate(parts) for parts in zip(*curves, strict=True))
         of = np.repeat(list(runs), [len(c) for c, _ in curves])
@@ -127,7 +121,7 @@ def against_compute(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str
         draw_law(axis, law, C[best])
         narrow_log_axes(axis, COST, f"{NAMES[name]}: C^{law.exponent:.3f}, r = {r:.3f}")
         data[name] = {"X": C[best], "L": L[best], "depth": of[best], "law": law, "correlation": r}
-    legend_on_top(axes[0])
+    plots.legend_on_top(axes[0])
     return data
 
 
@@ -137,18 +131,18 @@ def with_floor(points: Points, xlabel: str = SIZE, reach: float = 30) -> dict[st
     The grey band is where the floor lies in nine of ten resampled fits.
     Returns {title: {"straight", "floor", "intervals"}}.
     """
-    axes = panels(len(points), 4.2, 3.0, columns=2)
+    axes = plots.panels(len(points), 4.2, 3.0, columns=2)
     data = {}
     for axis, (title, (X, L)) in zip(axes, points.items(), strict=True):
         straight, bent, found = fit(X, L), fit(X, L, floor=True), bootstrap(X, L, floor=True, draws=300)
         draw_law(axis, straight, X, reach, linestyle="--", zorder=2, label="without floor")
-        draw_law(axis, bent, X, reach, color=BLUE, linewidth=2, label="with floor")
+        draw_law(axis, bent, X, reach, color=plots.BLUE, linewidth=2, label="with floor")
         axis.axhspan(*found["floor"], color="gray", alpha=0.25, linewidth=0, label="floor, 90 %")
         axis.plot(X, L, "o", color="black", markersize=5, label="measured")
         axis.set(xscale="log", xlabel=xlabel)
         axis.set_title(f"{title}\nexponent {straight.exponent:.3f} without, {bent.exponent:.2f} with floor", fontsize=9)
         data[title] = {"straight": straight, "floor": bent, "intervals": found}
-    legend_on_top(axes[0])
+    plots.legend_on_top(axes[0])
     return data
 
 
@@ -157,19 +151,19 @@ def assumed_floors(points: Points, papers: Mapping[str, float], most: float = 0.
 
     papers: exponents to compare with. Returns {title: {"floor", "exponent", "correlation"}}.
     """
-    (left, right) = panels(2, 4.2, 3.0)
+    (left, right) = plots.panels(2, 4.2, 3.0)
     data = {}
     for i, (title, (X, L)) in enumerate(points.items()):
-        floor, colour = np.linspace(0, most * L.min(), 100), [BLUE, ORANGE][i % 2]
+        floor, colour = np.linspace(0, most * L.min(), 100), [plots.BLUE, plots.ORANGE][i % 2]
         exponent = np.array([fit(X, L - f).exponent for f in floor])
         r = np.array([correlation(X, L - f) for f in floor])
-        left.plot(floor, exponent, DASHES[i % 2], color=colour, label=title)
-        right.plot(floor, r, DASHES[i % 2], color=colour)
+        left.plot(floor, exponent, plots.DASHES[i % 2], color=colour, label=title)
+        right.plot(floor, r, plots.DASHES[i % 2], color=colour)
         left.axhline(papers[title], color=colour, linestyle=":", linewidth=1)
         data[title] = {"floor": floor, "exponent": exponent, "correlation": r}
     left.set(xlabel="assumed floor", ylabel="exponent in N (dotted: the paper's)")
     right.set(xlabel="assumed floor", ylabel="correlation")
-    legend_on_top(left)
+    plots.legend_on_top(left)
     return data
 
 
@@ -178,29 +172,29 @@ def exponents(groups: Sequence[Sequence[Mapping[str, Any]]]) -> Sequence[Sequenc
 
     A group is rows {"name", "ours", "interval": (low, high), "paper"}. Returns the groups.
     """
-    axes = panels(len(groups), 4.2, 1.5, columns=2)
+    axes = plots.panels(len(groups), 4.2, 1.5, columns=2)
     for axis, rows in zip(axes, groups, strict=True):
         for i, row in enumerate(rows):
-            axis.plot(row["interval"], (i, i), color=BLUE, linewidth=3, solid_capstyle="butt", label="90 %")
-            axis.plot(row["ours"], i, "o", color=BLUE, label="here")
-            axis.plot(row["paper"], i, "D", color=ORANGE, mec="black", mew=0.6, label="paper")
+            axis.plot(row["interval"], (i, i), color=plots.BLUE, linewidth=3, solid_capstyle="butt", label="90 %")
+            axis.plot(row["ours"], i, "o", color=plots.BLUE, label="here")
+            axis.plot(row["paper"], i, "D", color=plots.ORANGE, mec="black", mew=0.6, label="paper")
         axis.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=9)
         axis.set(ylim=(len(rows) - 0.4, -0.6), xlim=(1.15 * min(min(r["paper"], *r["interval"]) for r in rows), 0))
         axis.grid(axis="x", linewidth=0.4)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    legend_on_top(axes[0])
+    plots.legend_on_top(axes[0])
     return groups
 
 
 def shares(counts: Mapping[str, Mapping[str, int]], xlabel: str) -> dict[str, dict[str, float]]:
     """A bar a name, cut into the shares of its parts; returns them {name: {part: share}}."""
     data = {name: {part: n / sum(parts.values()) for part, n in parts.items()} for name, parts in counts.items()}
-    (axis,) = panels(1, 7, 0.36 * len(data) + 1.0)
+    (axis,) = plots.panels(1, 7, 0.36 * len(data) + 1.0)
     sizes = {part: [parts.get(part, 0.0) for parts in data.values()] for part in PARTS}
-    draw_stack(axis, sizes, list(data), palette(len(PARTS)), list(PARTS.values()))
+    plots.draw_stack(axis, sizes, list(data), plots.palette(len(PARTS)), list(PARTS.values()))
     axis.set(xlabel=xlabel, xlim=(0, 1))
-    legend(axis, "right")
+    plots.legend(axis, "right")
     return data
 
 
@@ -209,6 +203,6 @@ def column_of(path: Path, rows: Sequence[int], column: int) -> torch.Tensor:
 
     Raises ValueError for a row or column that the grid does not have.
     """
-    tiles = tiles_of(path, rows, [column])[:, 0]
+    tiles = plots.tiles_of(path, rows, [column])[:, 0]
     tiles = torch.cat((tiles, torch.ones_like(tiles[: len(tiles) % 2])))
     return torch.cat([torch.cat(list(pair), -1) for pair in tiles.split(2)], -2)

@@ -60,7 +60,7 @@ def usage(counts_KV: torch.Tensor, scales: Scales) -> tuple[list[int], list[floa
     right.axhline(counts_KV.shape[1], color="gray", linestyle="--", linewidth=1)
     right.set(xlabel="scale", ylabel="codes")
     legend(left)
-    legend(right)
+    legend(right, "above")
     return used_K, perplexity_K
 
 

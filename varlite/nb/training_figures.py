@@ -7,24 +7,15 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
-from varlite.nb.plots import (
-    BLUE,
-    ORANGE,
-    draw_lines,
-    legend,
-    legend_on_top,
-    panels,
-    scale_colours,
-    scale_names,
-)  # fmt: skip
+from varlite.nb import plots
 from varlite.nb.training_watch import Log, column
 from varlite.scales import Scales
 
 
 def draw_by_scale(axis: Axes, steps: Sequence[int], values_SK: np.ndarray, scales: Scales) -> None:
     """A line over the steps for each scale, in its colour."""
-    lines = {name: (steps, values_SK[:, k]) for k, name in enumerate(scale_names(scales))}
-    draw_lines(axis, lines, scale_colours(scales.K))
+    lines = {name: (steps, values_SK[:, k]) for k, name in enumerate(plots.scale_names(scales))}
+    plots.draw_lines(axis, lines, plots.scale_colours(scales.K))
 
 
 def losses(logs: Mapping[str, Log] | Log, names: Sequence[str] = ("loss",)) -> dict[str, dict[str, tuple]]:
@@ -34,15 +25,15 @@ def losses(logs: Mapping[str, Log] | Log, names: Sequence[str] = ("loss",)) -> d
     """
     logs = logs if isinstance(logs, Mapping) else {"": logs}
     data = {name: {run: column(log, name) for run, log in logs.items()} for name in names}
-    axes = panels(len(names), 3.6, 2.8)
+    axes = plots.panels(len(names), 3.6, 2.8)
     for axis, (name, lines) in zip(axes, data.items(), strict=True):
-        draw_lines(axis, lines)
+        plots.draw_lines(axis, lines)
         axis.set(xlabel="step", title=name)
         seen = [x for _, values in lines.values() for x in values]
         if seen and max(seen) > 5 * min(seen) > 0:
             axis.set_yscale("log")
     if len(logs) > 1:
-        legend(axes[0])
+        plots.legend(axes[0])
     return data
 
 
@@ -59,7 +50,7 @@ def codebook_health(log: Log, scales: Scales, vocab: int) -> dict[str, tuple[lis
     at, perplexity = column(log, "perplexity_per_scale")
     used_SK = np.array(used)
     data = {"perplexity": (at, np.array(perplexity)), "used": (steps, used_SK), "dead": (steps, vocab - used_SK)}
-    axes = panels(3, 3.3, 2.9)
+    axes = plots.panels(3, 3.3, 2.9)
     for axis, (name, (at, values_SK)) in zip(axes, data.items(), strict=True):
         draw_by_scale(axis, at, values_SK, scales)
         axis.set(xlabel="step", title={"used": "codes used", "dead": "dead codes"}.get(name, name))
@@ -71,7 +62,7 @@ def codebook_health(log: Log, scales: Scales, vocab: int) -> dict[str, tuple[lis
         axis.set_ylim(0, 1.05 * vocab)
     for axis in axes:
         axis.axhline(vocab, color="gray", linestyle=":", linewidth=1)
-    legend_on_top(axes[1], scales.K + 1)
+    plots.legend_on_top(axes[1], scales.K + 1)
     return data
 
 
@@ -97,11 +88,11 @@ def curves_by_scale(
     mark: a step, and what happened there.
     """
     values_SK = running_mean(np.asarray(values_SK, float), over)
-    (axis,) = panels(1, 6, 3.2)
+    (axis,) = plots.panels(1, 6, 3.2)
     draw_by_scale(axis, range(1, len(values_SK) + 1), values_SK, scales)
     if levels_K is not None:
         right = (1.02 * len(values_SK), 1.1 * len(values_SK))
-        for level, colour in zip(levels_K, scale_colours(scales.K), strict=True):
+        for level, colour in zip(levels_K, plots.scale_colours(scales.K), strict=True):
             axis.plot(right, (level, level), color=colour, linewidth=3)
     if limit is not None:
         axis.axhline(limit, color="gray", linestyle=":", linewidth=1.5)
@@ -109,7 +100,7 @@ def curves_by_scale(
         axis.axvline(mark[0], color="black", linewidth=1)
         axis.text(mark[0], 0.85, f" {mark[1]}", transform=axis.get_xaxis_transform(), fontsize=9)
     axis.set(xlabel="step", ylabel=ylabel)
-    legend(axis, "right")
+    plots.legend(axis, "right")
     return values_SK
 
 
@@ -118,7 +109,7 @@ def code_map(clouds: Mapping[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor
 
     The plane is that of the two main directions of the vectors. Returns the codes' places {name: (V, 2)}.
     """
-    axes = panels(len(clouds), 3.3, 3.1)
+    axes = plots.panels(len(clouds), 3.3, 3.1)
     places = {}
     for axis, (name, (vectors_XZ, codes_VZ, used_V)) in zip(axes, clouds.items(), strict=True):
         mean_Z = vectors_XZ.mean(0)
@@ -126,13 +117,13 @@ def code_map(clouds: Mapping[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor
         cloud, places[name] = (((x - mean_Z) @ plane_Z2).numpy() for x in (vectors_XZ, codes_VZ))
         dead, used = places[name][~used_V.numpy()], places[name][used_V.numpy()]
         x, y = cloud[:: max(1, len(cloud) // 1000)].T
-        axis.scatter(x, y, s=4, color="#bbbbbb", linewidths=0, label="to represent")
-        axis.scatter(dead[:, 0], dead[:, 1], s=14, marker="x", color=BLUE, linewidths=0.8, zorder=3, label="code, dead")
-        axis.scatter(used[:, 0], used[:, 1], s=16, color=ORANGE, edgecolor="black", linewidths=0.4, label="code, used")
+        axis.scatter(x, y, s=4, color="#bbbbbb", lw=0, label="to represent")
+        axis.scatter(dead[:, 0], dead[:, 1], s=14, marker="x", color=plots.BLUE, lw=0.8, zorder=3, label="code, dead")
+        axis.scatter(used[:, 0], used[:, 1], s=16, color=plots.ORANGE, edgecolor="black", lw=0.4, label="code, used")
         low, high = np.quantile(cloud, [0.005, 0.995], axis=0)
         (left, bottom), (right, top) = low - 0.25 * (high - low), high + 0.25 * (high - low)
         axis.set(xticks=[], yticks=[], title=name, xlim=(left, right), ylim=(bottom, top))
-    legend_on_top(axes[0])
+    plots.legend_on_top(axes[0])
     return places
 
 
@@ -142,7 +133,7 @@ def collapse(result: Mapping[str, Any]) -> dict[str, np.ndarray]:
     Takes the contents of data/results/codebook.json; returns the perplexities {arm: (steps, K)}.
     """
     scales, vocab, arms = Scales.of(result["config"]["scales"]), result["config"]["vocab"], result["arms"]
-    (*axes, last) = panels(len(arms) + 1, 2.5, 2.4, columns=-(-(len(arms) + 1) // 2))
+    (*axes, last) = plots.panels(len(arms) + 1, 2.5, 2.4, columns=-(-(len(arms) + 1) // 2))
     data = {}
     for axis, (name, arm) in zip(axes, arms.items(), strict=True):
         data[name] = np.array([line["perplexity_per_scale"] for line in arm["curve"]])
@@ -158,5 +149,5 @@ def collapse(result: Mapping[str, Any]) -> dict[str, np.ndarray]:
     last.invert_yaxis()
     last.set(yticks=[], xticks=[])
     last.set_title("error on held-out\npictures at the end", fontsize=9)
-    legend_on_top(axes[0], scales.K)
+    plots.legend_on_top(axes[0], scales.K)
     return data
