@@ -67,18 +67,24 @@ def draw_law(axis: Axes, law: PowerLaw, X: np.ndarray, reach: float = 1.0, **sty
     axis.plot(x, law(x), **look | style)
 
 
-def narrow_log_axes(axis: Axes, xlabel: str, title: str) -> None:
-    """Both axes logarithmic, the vertical one with plain numbers even where it spans far less than a decade."""
+def draw_fit(axis: Axes, X: np.ndarray, L: np.ndarray, xlabel: str, name: str) -> dict[str, Any]:
+    """The straight line through points on log-log; plain numbers even where L spans far less than a decade.
+
+    Returns {"X", "L", "law", "correlation"}.
+    """
+    law, r = fit(X, L), correlation(X, L)
+    draw_law(axis, law, X)
     axis.set(xscale="log", yscale="log", xlabel=xlabel)
-    axis.set_title(title, fontsize=9)
+    axis.set_title(f"{NAMES[name]}: {xlabel[0]}^{law.exponent:.3f}, r = {r:.3f}", fontsize=9)
     axis.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
+    return {"X": X, "L": L, "law": law, "correlation": r}
 
 
 def against_size(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str, dict[str, Any]]:
-    """The final value of each model against N, a panel a name, and the straight line through them on log-log.
+    """The final value of each model against N, a panel a name, and the straight line through them.
 
     Returns {name: {"X", "L", "law", "correlation"}}.
     """
@@ -86,41 +92,27 @@ def against_size(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str, d
     colours, data = depth_colours(list(runs)), {}
     for axis, name in zip(axes, names, strict=True):
         X, L = finals(runs, name)
-        law, r = fit(X, L), correlation(X, L)
-        draw_law(axis, law, X)
         for i, depth in enumerate(runs):
             axis.plot(X[i], L[i], plots.MARKERS[i], color=colours[depth], markersize=7, label=f"depth {depth}")
-        narrow_log_axes(axis, SIZE, f"{NAMES[name]}: N^{law.exponent:.3f}, r = {r:.3f}")
-        data[name] = {"X": X, "L": L, "law": law, "correlation": r}
+        data[name] = draw_fit(axis, X, L, SIZE, name)
     plots.legend_on_top(axes[0])
     return data
 
 
 def against_compute(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str, dict[str, Any]]:
-    """Every training against its cost so far, a panel a name: the lower envelope, and the line through it.
+    """Every training against its cost so far, a panel a name: the lower envelope, and the straight line through it.
 
     Returns {name: {"X", "L", "depth", "law", "correlation"}} of the points on the envelope.
     """
     axes = plots.panels(len(names), 4.2, 3.0, columns=2)
-    colours, data = depth_colours(list(runs)), {}
+    colours, data = list(depth_colours(list(runs)).values()), {}
     for axis, name in zip(axes, names, strict=True):
-        curves = [curve(run, name) for run in runs.values()]
-        for i, (depth, (C, L)) in enumerate(zip(runs, curves, strict=True)):
-            style: dict[str, Any] = {
-                "color": colours[depth],
-                "linewidth": 1,
-                "marker": plots.MARKERS[i],
-                "markersize": 3,
-            }
-            axis.plot(C, L, **style, label=f"depth {depth}")
-        C, L = (np.concatenate(parts) for parts in zip(*curves, strict=True))
-        of = np.repeat(list(runs), [len(c) for c, _ in curves])
-        best = lower_envelope(C, L)
+        curves = {f"depth {depth}": curve(run, name) for depth, run in runs.items()}
+        plots.draw_lines(axis, curves, colours, linestyle="-", linewidth=1, markersize=3)
+        C, L = (np.concatenate(parts) for parts in zip(*curves.values(), strict=True))
+        of, best = np.repeat(list(runs), [len(c) for c, _ in curves.values()]), lower_envelope(C, L)
         axis.plot(C[best], L[best], "o", mfc="none", color="black", ms=7, mew=0.8, label="lower envelope")
-        law, r = fit(C[best], L[best]), correlation(C[best], L[best])
-        draw_law(axis, law, C[best])
-        narrow_log_axes(axis, COST, f"{NAMES[name]}: C^{law.exponent:.3f}, r = {r:.3f}")
-        data[name] = {"X": C[best], "L": L[best], "depth": of[best], "law": law, "correlation": r}
+        data[name] = draw_fit(axis, C[best], L[best], COST, name) | {"depth": of[best]}
     plots.legend_on_top(axes[0])
     return data
 

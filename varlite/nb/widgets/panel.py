@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,37 +39,24 @@ class LatestOnly:
 
     def __init__(self, work: Callable[[Any], None], failed: Callable[[Exception], None]):
         self._work, self._failed = work, failed
-        self._lock = threading.Lock()
-        self._waiting: list[Any] = []
-        self._thread: threading.Thread | None = None
+        self._thread, self._lock, self._last = ThreadPoolExecutor(1), threading.Lock(), Future[None]()
+        self._last.set_result(None)
 
     def ask(self, job: Any) -> None:
         with self._lock:
-            self._waiting = [job]
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, daemon=True)
-                self._thread.start()
+            self._last.cancel()  # without effect on a job that runs or is done
+            self._last = self._thread.submit(self._do, job)
 
     def wait(self, seconds: float = 60) -> None:
-        """Until nothing is left to do. Raises TimeoutError if that takes longer."""
-        with self._lock:
-            thread = self._thread
-        if thread is not None:
-            thread.join(seconds)
-            if thread.is_alive():
-                raise TimeoutError(f"still at work after {seconds} s")
+        """Until the last job asked for is done. Raises TimeoutError if that takes longer."""
+        if not wait([self._last], seconds).done:
+            raise TimeoutError(f"still at work after {seconds} s")
 
-    def _loop(self) -> None:
-        while True:
-            with self._lock:  # either a job is found here, or the next `ask` starts another thread
-                if not self._waiting:
-                    self._thread = None
-                    return
-                job = self._waiting.pop()
-            try:
-                self._work(job)
-            except Exception as error:
-                self._failed(error)
+    def _do(self, job: Any) -> None:
+        try:
+            self._work(job)
+        except Exception as error:
+            self._failed(error)
 
 
 @dataclass(frozen=True)
