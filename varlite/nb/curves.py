@@ -277,7 +277,7 @@ def code_map(panels: Mapping[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor
 
 
 def ablation(result: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """What `varlite ablate-codebook` measured: perplexity of each scale over the steps, a panel a remedy, and errors.
+    """What `varlite reproduce codebook` measured: perplexity of each scale over the steps by remedy, and errors.
 
     Takes the contents of data/results/codebook.json; returns the perplexities {arm: (steps, K)}.
     """
