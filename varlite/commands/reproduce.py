@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Union
+from typing import Annotated, Any, Union
 
 from tyro.conf import arg, subcommand
 
@@ -155,7 +155,7 @@ EXPERIMENTS: dict[str, Callable[..., None]] = {
     "sweep": sweep,
     "mvar-state": mvar_state,
 }
-Experiment = Union[tuple(Annotated[None, subcommand(name, constructor=f)] for name, f in EXPERIMENTS.items())]  # noqa: UP007
+Experiment: Any = Union[tuple(Annotated[None, subcommand(name, constructor=f)] for name, f in EXPERIMENTS.items())]  # noqa: UP007
 
 
 def reproduce(what: Annotated[None, arg(constructor=Experiment)]) -> None:
