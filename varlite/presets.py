@@ -175,7 +175,7 @@ def imagenet(epochs: int, batch: int, lr: float, final: float, final_weight_deca
 MODELS: dict[str, ModelPreset] = {
     "fashion-var-d4": fashion(4, TransformerRecipe(steps=3600, batch=64, lr=2e-3, warmup=100, ema=0.998)),
     "fashion-var-d6": fashion(6, TransformerRecipe(steps=2600, batch=64, lr=1.5e-3, warmup=100, ema=0.998)),
-    # The ladder and the arms of the ablation: `varlite sweep fashion` trains them all, d4 and d6 by this recipe too.
+    # The ladder and the arms of the ablation: `varlite reproduce sweep` trains them all, d4 and d6 by this recipe too.
     "fashion-var-d1": fashion(1),
     "fashion-var-d2": fashion(2),
     "fashion-var-d3": fashion(3),

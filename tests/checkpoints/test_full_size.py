@@ -4,8 +4,8 @@ import sys
 import pytest
 import torch
 
+from varlite.checkpoints.empty import build_empty, random_tensor
 from varlite.checkpoints.key_map import to_published
-from varlite.commands.info import build_empty, random_tensor
 
 SAMPLE = """
 import resource, sys, time, torch, varlite

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny import RECTANGULAR, tiny_tokenizer, tiny_var
 
+from varlite.checkpoints.empty import build_empty
 from varlite.checkpoints.key_map import constants, from_published, name_table, to_published
-from varlite.commands.info import build_empty
 
 LAYOUTS = json.loads((Path(__file__).parents[1] / "golden" / "published-layouts.json").read_text())
 MODELS = {

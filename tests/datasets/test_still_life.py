@@ -7,7 +7,7 @@ import torch
 
 from varlite.datasets import still_life
 from varlite.datasets.rendering import render
-from varlite.datasets.scenes import (
+from varlite.datasets.scenes import (  # fmt: skip
     AIM,
     AWAY,
     HELD_OUT,
@@ -19,7 +19,7 @@ from varlite.datasets.scenes import (
     WALLS,
     apart,
     sample,
-)  # fmt: skip
+)
 from varlite.datasets.shapes import CLASSES, SHAPES
 from varlite.datasets.still_life import StillLife
 

@@ -232,7 +232,7 @@ def test_rows_that_cannot_be_joined_are_refused():
 def test_results_are_collected_from_files_and_other_experiments_are_left_alone(tmp_path):
     over_seeds = {"model": "a", "command": "varlite reproduce fashion", "mean": {"fd": 2}, "runs": {}}
     files = {"b": measured("b", fid=2), "a": over_seeds, "guidance": {"model": "a", "command": "", "cfg": []}}
-    files["sweep"] = {"command": "varlite sweep fashion", "runs": {}}
+    files["sweep"] = {"command": "varlite reproduce sweep", "runs": {}}
     files["ablation"] = {"command": "varlite reproduce ablation", "scores": {}, "rows": []}
     for name, content in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from varlite import models
-from varlite.commands.info import build_empty
+from varlite.checkpoints.empty import build_empty
 from varlite.experiments.paper_tables import read_table
 from varlite.experiments.scaling_laws import (
     PowerLaw,

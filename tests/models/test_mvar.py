@@ -8,9 +8,9 @@ from torch.utils._pytree import tree_leaves
 
 from varlite import presets
 from varlite.checkpoints import key_map
+from varlite.checkpoints.empty import build_empty, parameters
 from varlite.checkpoints.load import convert, load
 from varlite.checkpoints.pth import transformer_config
-from varlite.commands.info import build_empty, parameters
 from varlite.mamba2 import Mamba2State
 from varlite.models import MVAR, VAR, MVARConfig, VARConfig
 from varlite.sampling import generate

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from tiny import SIDES
 
-from varlite.commands.sample import save_png, tile
+from varlite.io.pictures import save_png, tile
 from varlite.nb import plots
 from varlite.scales import Scales
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from varlite.commands.sample import save_png, tile
 from varlite.experiments.scaling_laws import config_of, flops, flops_by_part, parameters, size
+from varlite.io.pictures import save_png, tile
 from varlite.nb import scaling_figures as figures
 from varlite.presets import MODELS
 

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 from tiny import LABELS, SIDES, random_inputs, tiny_tokenizer, var_config
@@ -84,14 +82,3 @@ def test_keys_and_values_grow_with_the_tokens_and_the_carried_state_does_not():
     for sizes, L in ((few, 5), (many, 74)):
         assert sizes["VAR"] == 2 * L * 64 * 4 and sizes["M-VAR, rescanned"] == L * 64 * 4
         assert sizes["M-VAR, carried"] == 4 * (2 * 64 * 64 + 3 * (2 * 64 + 2 * 64))  # state, and three inputs
-
-
-def test_the_command_writes_what_it_measured(varlite, monkeypatch, tmp_path):
-    monkeypatch.setattr(carried, "SCHEDULES", {256: [1, 2], 512: [1, 3], 1024: [1, 4]})
-    monkeypatch.setattr(carried, "DEPTHS", {256: 1, 512: 2})
-    monkeypatch.setattr(carried, "WIDTH", 64)
-    status, stdout, _ = varlite("bench-mvar", "--rounds", 2, "--out", tmp_path / "r" / "mvar.json")
-    result = json.loads((tmp_path / "r" / "mvar.json").read_text())
-    assert status == 0 and stdout.count("times as fast, 100.0% of tokens equal") == 2
-    assert result["command"] == "varlite bench-mvar --rounds 2" and result["timed"]["512"]["config"]["depth"] == 2
-    assert list(result["timed"]) == ["256", "512"] and list(result["state_bytes_per_layer"]) == ["256", "512", "1024"]

@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
+from varlite.checkpoints.empty import parameters
 from varlite.checkpoints.load import load
-from varlite.commands.info import parameters
 from varlite.experiments import costs
 from varlite.experiments.scaling_laws import flops
 from varlite.speed import side_by_side, stopwatch, ways
@@ -87,15 +87,6 @@ def test_the_table_has_a_column_for_each_way_and_a_row_for_each_scale(trained):
 def test_what_cannot_be_measured_is_refused(options, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         bench(**options)
-
-
-def test_the_command_prints_the_table_and_writes_the_record(varlite, trained, tmp_path):
-    out = tmp_path / "bench.json"
-    status, stdout, _ = varlite("bench", "--model", trained / "var", "--batch-size", 2, "--rounds", 1, "--json", out)
-    assert status == 0 and "times as fast as plain" in stdout
-    assert json.loads(out.read_text())["batch"] == 2
-    status, _, stderr = varlite("bench", "--model", trained / "var", "--rounds", 0)
-    assert status == 1 and "rounds must be at least 1" in stderr
 
 
 def test_a_large_product_runs_at_a_rate_that_a_small_one_cannot_reach():

@@ -1,147 +1,146 @@
 """`varlite edit`: an image file and a mask or box in; edited images and a record of how they came about out."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from PIL import Image, ImageOps
-from tqdm import tqdm
+import tyro
 
-from varlite.checkpoints.load import load
-from varlite.commands.sample import GRID_COLUMNS, make_folders, provenance, save_png, tile
-from varlite.datasets.pixels import read_image, to_bytes, to_float
-from varlite.drawing import image_generator
-from varlite.editing import box_mask, check_mask, edit
-from varlite.inference import Precision, prepare
-from varlite.io.files import sha256, write_json
-from varlite.sampling import check_settings
-from varlite.scales import Scales
+from varlite.commands.common import (
+    GRID_COLUMNS,
+    ModelOptions,
+    SmoothSamplingOptions,
+    check_counts,
+    check_images,
+    pick_device,
+)
 
 Box = tuple[float, float, float, float]
-WHITE = (1, 255, 65535)  # of masks saved as labels, as pictures of 8 bits and of 16
+Task = Literal["inpaint", "outpaint", "class"]
 
 
-def read_mask(path: Path, image: tuple[int, int], size: tuple[int, int], scales: Scales) -> torch.Tensor:
-    """Booleans, True = keep, from a picture whose white is to be repainted.
+def edit(
+    image: Annotated[Path, tyro.conf.Positional],
+    mask: Path | None = None,
+    box: Box | None = None,
+    task: Task = "inpaint",
+    label: int | None = None,
+    num: int = 1,
+    seed: int = 0,
+    out: Path = Path("out/edits"),
+    grid: Path | None = None,
+    hide: bool = True,
+    thin: bool = False,
+    paste: bool = True,
+    batch: int = 16,
+    model: ModelOptions = ModelOptions(),
+    sampling: SmoothSamplingOptions = SmoothSamplingOptions(),
+) -> None:
+    """Repaint a part of an image: fill a hole, continue beyond a border, or put something of a class there.
 
-    It has the size of the last scale or `size` (H, W), what the model sees, or else the proportions of the image file,
-    (width, height), and is then cropped as that is; a pixel with any white in it is to be repainted.
-    Raises ValueError for other proportions, grey values, transparency, or no white.
+    IMAGE is resized to what the model works on, and of one with other proportions the middle is taken. Writes
+    OUT/{index:05d}.png and OUT/edits.json with everything needed to repeat it. --no-hide --no-paste is the published
+    behaviour.
+
+    Args:
+        image: the image file, of any size, grey or colour.
+        mask: a black and white picture, white where to repaint, in the proportions of the image.
+        box: instead of a mask, Y0 X0 Y1 X1 in fractions of the image, rounded to tokens.
+        task: inpaint repaints the box, class does so with a label, outpaint what lies around it. A mask is white where
+            to repaint for all three.
+        label: class number, for the task class; the others use no class, and guidance then has no effect.
+        num: how many different edits.
+        seed: random seed.
+        out: folder for the images.
+        grid: also write a picture with the image, what is to be repainted, and the first edits.
+        hide: fill the region from its surroundings before encoding, so that nothing of what was there leaks.
+        thin: repaint all tokens that the mask touches, also coarse ones: for lines thinner than a token.
+        paste: put the kept pixels back, blended over half a token at the border.
+        batch: edits made at a time.
     """
-    with Image.open(path) as file:
-        if file.has_transparency_data and np.asarray(file.convert("RGBA"))[..., 3].min() < 255:
-            raise ValueError(f"mask: {path} is partly transparent; it must be opaque, white where to repaint")
-        values = np.asarray(file if file.mode[0] in "IF" else file.convert("L"))
-    strange = np.setdiff1d(values, [0, values.max()])
-    if len(strange) or values.max() not in (0, *WHITE):
-        other = strange[0] if len(strange) else values.max()
-        raise ValueError(
-            f"mask: {path} must be black and white only, but has the value {other}, too: "
-            "draw it with a hard brush and save it as PNG"
-        )
-    height, width = values.shape
-    if (height, width) not in (scales.last, size):
-        if abs(width * image[1] - height * image[0]) > max(*image, width, height):  # a pixel of rounding
-            raise ValueError(
-                f"mask: {path} is {width} x {height}; it must have the proportions of the image, "
-                f"{image[0]} x {image[1]}, or be {size[1]} x {size[0]} or {scales.last[1]} x {scales.last[0]}"
-            )
-        white = Image.fromarray((values > 0).astype(np.float32))
-        values = np.asarray(ImageOps.fit(white, size[::-1], Image.Resampling.BOX))
-    if not values.any():
-        raise ValueError(f"mask: {path} has no white, which marks what to repaint, in the {size[1]} x {size[0]} used")
-    return torch.from_numpy(values == 0)
+    from varlite.checkpoints.load import load
+    from varlite.commands.masks import read_box, read_mask, read_picture, veil
+    from varlite.editing import check_mask
+    from varlite.inference import autocast, prepare
+    from varlite.io.files import sha256, write_json
+    from varlite.io.pictures import save_png, tile
+    from varlite.sampling import check_settings
+
+    check_request(image, mask, box, task, label, num, batch, out, grid)
+    device = pick_device(model.device)
+    transformer, tokenizer = load(model.model, model.weights, device=device)
+    scales, size = transformer.scales, tokenizer.image_size(transformer.scales)
+    img_3HW, file_size = read_picture(image, size, tokenizer.config.channels)
+    if mask is not None:
+        keep_hw = read_mask(mask, file_size, size, scales)
+    elif box is not None:
+        keep_hw = read_box(box, task, scales)
+    check_mask(keep_hw, scales, size, thin)
+    if label is not None and not 0 <= label < transformer.config.classes:
+        raise ValueError(f"label must be a class number from 0 to {transformer.config.classes - 1}, got {label}")
+    check_settings(sampling.cfg, sampling.top_k, sampling.top_p, transformer.config.vocab)
+
+    prepare(transformer, model.precision)
+    options, settings = {"hide": hide, "thin": thin, "paste": paste}, vars(sampling)
+    pictures = [img_3HW, veil(img_3HW, keep_hw)]
+    with autocast(device, model.precision):
+        edits = make_edits(transformer, tokenizer, img_3HW, keep_hw, label, num, seed, batch, options | settings)
+        for i, edited_3HW in enumerate(edits):
+            save_png(out / f"{i:05d}.png", edited_3HW)
+            pictures += [edited_3HW] if grid is not None and len(pictures) < GRID_COLUMNS else []
+    record = {
+        "image": str(image), "image_sha256": sha256(image), "mask": mask and str(mask),
+        "mask_sha256": mask and sha256(mask), "box": box, "task": task, "label": label, "num": num, "seed": seed,
+        "options": options, "settings": settings, "batch": batch, "precision": model.precision,
+    }  # fmt: skip
+    write_json(out / "edits.json", model.record(device) | record)
+    if grid is not None:
+        save_png(grid, tile([pictures]))
+    print(f"{num} {'image' if num == 1 else 'images'} in {out}" + (f", {grid}" if grid else ""))
 
 
-def read_box(box: Box, task: str, scales: Scales) -> torch.Tensor:
-    """(h, w) booleans, True = keep: with the task "outpaint" the box, otherwise what lies around it."""
-    keep_hw = box_mask(box, scales, inside=task == "outpaint")
-    if keep_hw.all():
-        h, w = scales.last
-        raise ValueError(f"box: rounded to the {h} x {w} tokens of the last scale, {box} leaves nothing to repaint")
-    return keep_hw
-
-
-def veil(img_3HW: torch.Tensor, keep_hw: torch.Tensor) -> torch.Tensor:
-    """The image, bytes, with what is to be repainted under a grey chequered veil."""
-    H, W = img_3HW.shape[1:]
-    keep_HW = F.interpolate(keep_hw[None, None].float(), size=(H, W))[0, 0].bool()
-    cell = max(1, min(H, W) // 14)
-    rows_H1, columns_W = torch.arange(H)[:, None] // cell, torch.arange(W) // cell
-    chequered_HW = (110 + 50 * ((rows_H1 + columns_W) % 2)).to(torch.uint8)
-    return torch.where(keep_HW, img_3HW, chequered_HW)
-
-
-def write_edits(
-    image: Path, mask: Path | None, box: Box | None, task: str, label: int | None, name: str, num: int, seed: int,
-    out: Path, options: dict[str, Any], settings: dict[str, Any], grid: Path | None, batch: int,
-    weights: Path | None, device: torch.device, precision: Precision,
+def check_request(
+    image: Path, mask: Path | None, box: Box | None, task: Task, label: int | None, num: int, batch: int, out: Path,
+    grid: Path | None,
 ) -> None:  # fmt: skip
-    """What `varlite edit` does, within `autocast`. Wrong arguments are found before the first image."""
-    for argument, value in (("num", num), ("batch", batch)):
-        if value < 1:
-            raise ValueError(f"{argument} must be at least 1, got {value}")
+    """Raises ValueError or OSError for what can be wrong with the arguments whatever the model."""
+    check_counts(num=num, batch=batch)
     if (mask is None) == (box is None):
         raise ValueError("give either --mask or --box: it says what to repaint")
-    if (label is None) == (task == "class"):
-        raise ValueError(
-            "task class needs a --label" if label is None else f"--label is for --task class; {task} uses no class"
-        )
-    if grid is not None and grid.suffix.lower() != ".png":
-        raise ValueError(f"grid must be a .png file, got {grid}")
+    if label is None and task == "class":
+        raise ValueError("task class needs a --label")
+    if label is not None and task != "class":
+        raise ValueError(f"--label is for --task class; {task} uses no class")
+    check_images(out, grid)
     written = {path.resolve() for path in [*(out / f"{i:05d}.png" for i in range(num)), *([grid] if grid else [])]}
     for path in (image, mask):
         if path is not None and path.resolve() in written:
             raise ValueError(f"out: the edits would take the place of {path}; choose another folder")
-    model, tokenizer = load(name, weights, device=device)
-    scales, size = model.scales, tokenizer.image_size(model.scales)
-    picture = read_image(image, size, tokenizer.config.channels)
-    if mask is not None:
-        keep_hw = read_mask(mask, picture.size, size, scales)
-    elif box is not None:
-        keep_hw = read_box(box, task, scales)
-    check_mask(keep_hw, scales, size, options["thin"])
-    if label is not None and not 0 <= label < model.config.classes:
-        raise ValueError(f"label must be a class number from 0 to {model.config.classes - 1}, got {label}")
-    check_settings(settings["cfg"], settings["top_k"], settings["top_p"], model.config.vocab)
-    make_folders(out, grid)
-    prepare(model, precision)
 
-    fitted = ImageOps.fit(picture, size[::-1], Image.Resampling.LANCZOS)
-    img_3HW = torch.from_numpy(np.array(fitted)).reshape(*size, -1).permute(2, 0, 1)
-    img_B3HW = to_float(img_3HW)[None].to(device)
-    pictures = [img_3HW, veil(img_3HW, keep_hw)]
+
+def make_edits(
+    transformer: Any, tokenizer: Any, img_3HW: Any, keep_hw: Any, label: int | None, num: int, seed: int, batch: int,
+    settings: dict[str, Any],
+) -> Iterator[Any]:  # fmt: skip
+    """`num` different edits of an image, one by one, as bytes (channels, H, W) on the CPU, with a progress bar.
+
+    Edit i depends on the seed, the label and i alone, but for rounding in batches of another size.
+    """
+    from tqdm import tqdm
+
+    from varlite.datasets.pixels import to_bytes, to_float
+    from varlite.drawing import image_generator
+    from varlite.editing import edit as edit_images
+
+    scales, device = transformer.scales, transformer.pos_LC.device
+    img_B3HW, seeded_by = to_float(img_3HW)[None].to(device), transformer.class_embed.null if label is None else label
     with tqdm(total=-(-num // batch) * scales.K, unit="scale", desc="editing", mininterval=0.5, delay=3) as bar:
         for start in range(0, num, batch):
             some = range(start, min(start + batch, num))
-            seeded_by = model.class_embed.null if label is None else label
-            images = edit(
-                model, tokenizer, img_B3HW.expand(len(some), -1, -1, -1), keep_hw,
+            images = edit_images(
+                transformer, tokenizer, img_B3HW.expand(len(some), -1, -1, -1), keep_hw,
                 None if label is None else [label] * len(some),
                 generator=[image_generator(seed, seeded_by, i, device) for i in some],
-                on_scale=lambda step: bar.update(), **options, **settings,
+                on_scale=lambda step: bar.update(), **settings,
             )  # fmt: skip
-            for i, edited_3HW in zip(some, to_bytes(images).cpu(), strict=True):
-                save_png(out / f"{i:05d}.png", edited_3HW)
-                pictures += [edited_3HW] if grid is not None and len(pictures) < GRID_COLUMNS else []
-    record = {
-        "image": str(image),
-        "image_sha256": sha256(image),
-        "mask": mask and str(mask),
-        "mask_sha256": mask and sha256(mask),
-        "box": box,
-        "task": task,
-        "label": label,
-        "num": num,
-        "seed": seed,
-        "options": options,
-        "settings": settings,
-        "batch": batch,
-        "precision": precision,
-    }
-    write_json(out / "edits.json", provenance(name, weights, device) | record)
-    if grid is not None:
-        save_png(grid, tile([pictures]))
-    print(f"{num} {'image' if num == 1 else 'images'} in {out}" + (f", {grid}" if grid else ""))
+            yield from to_bytes(images).cpu()

@@ -12,8 +12,9 @@ from varlite.datasets import open_dataset
 from varlite.datasets.batches import batch_indices
 from varlite.datasets.pixels import to_float
 from varlite.io.files import read_model
+from varlite.io.provenance import command
 from varlite.training.engine import Engine, Trained
-from varlite.training.loop import Run, Stateful, command, override, run_loop, step_seed, warmup_cosine
+from varlite.training.loop import Run, Stateful, override, run_loop, step_seed, warmup_cosine
 from varlite.training.options import Options
 
 FEATURES = 128

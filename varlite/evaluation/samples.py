@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from varlite.checkpoints.load import load, weights_file
-from varlite.commands.sample import save_png
 from varlite.datasets.pixels import to_bytes
 from varlite.datasets.tokens import fingerprint
 from varlite.drawing import image_generator
@@ -16,6 +15,7 @@ from varlite.evaluation.image_sources import write_npz
 from varlite.evaluation.small_models import class_balanced
 from varlite.inference import Precision, autocast, prepare
 from varlite.io.files import sha256
+from varlite.io.pictures import save_png
 from varlite.sampling import check_settings, generate
 
 

@@ -6,7 +6,6 @@ Only features stay, on disk, so that memory is the same for any number of images
 """
 
 import json
-import shlex
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -15,9 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import varlite
 from varlite.checkpoints.load import load, load_tokenizer, weights_file
-from varlite.commands.sample import make_folders
 from varlite.datasets import open_dataset
 from varlite.datasets.fashion import FashionMNIST
 from varlite.datasets.tokens import cache_tokens
@@ -31,8 +28,9 @@ from varlite.evaluation.small_models import Reconstructions, score_tokenizer
 from varlite.inference import Precision
 from varlite.io.files import read_model, write_json
 from varlite.io.memory import peak_memory
+from varlite.io.outputs import check_file, check_folder
+from varlite.io.provenance import command, machine, versions
 from varlite.presets import MODELS
-from varlite.training.loop import machine
 from varlite.training.train_tokenizer import batches_of, validate_tokenizer
 from varlite.training.train_transformer import validate_transformer
 
@@ -77,13 +75,7 @@ class Request:
             for f in fields(self)
             if f.name not in subject | self.given() and getattr(self, f.name) != f.default
         }
-        return shlex.join(["varlite", "evaluate", *words(subject | self.given() | others)])
-
-
-def words(options: dict[str, Any]) -> list[str]:
-    """Options as on a command line."""
-    lines = (["--" + name.replace("_", "-"), *(v if isinstance(v, tuple) else [v])] for name, v in options.items())
-    return [str(word) for line in lines for word in line]
+        return command("evaluate", **subject, **self.given(), **others)
 
 
 def choose_metrics(request: Request, features: str, images: Any, reference: Any) -> tuple[str, ...]:
@@ -191,9 +183,9 @@ class Task:
                 check_images(self.extractor, images.channels, tuple(images.size))
         self.check_statistics()
         if out is not None:
-            make_folders(out.parent, None)
+            check_file("out", out)
         if request.samples is not None:
-            make_folders(request.samples.parent if request.samples.suffix == ".npz" else request.samples, None)
+            (check_file if request.samples.suffix == ".npz" else check_folder)("samples", request.samples)
         self.plan = {"features": self.extractor.name, "features_sha256": self.extractor.sha256, "on": self.device.type}
 
     @property
@@ -272,15 +264,11 @@ class Task:
             "features": {"name": self.extractor.name, "sha256": self.extractor.sha256},
             "reference": {"name": request.reference, "sha256": reference.checksum, "num": len(reference)},
             "evaluator": f"varlite, formulas of torch-fidelity {version('torch-fidelity')}",
-            "versions": versions(),
+            "versions": versions("torch_fidelity"),
             "machine": machine(),
             "processes": self.processes.count,
             "command": request.command(),
         }
-
-
-def versions() -> dict[str, str]:
-    return {"varlite": varlite.__version__} | {name: version(name) for name in ("torch", "numpy", "torch_fidelity")}
 
 
 # The command
@@ -309,8 +297,8 @@ def evaluate_any(
         else:
             test = FashionMNIST("test")
             scores = {"accuracy": accuracy(load_classifier(weights_file(name)), test.all_images, test.labels)}
-        command = shlex.join(["varlite", "evaluate", "--model", name, *words(given)])
-        result = {"model": name, "command": command, "settings": given, "scores": scores}
+        line = command("evaluate", model=name, **given)
+        result = {"model": name, "command": line, "settings": given, "scores": scores}
         if out is not None:
             write_json(out, result)
     for key, value in result.get("scores", {}).items():

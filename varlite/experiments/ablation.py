@@ -1,6 +1,6 @@
 """The ablation of VAR's table 3 at small scale: from raster order to next-scale, one thing added at a time.
 
-The models are those of `varlite sweep fashion`, which differ in nothing but what a row names: equal blocks, images,
+The models are those of `varlite reproduce sweep`, which differ in nothing but what a row names: equal blocks, images,
 order of the data and rate of learning.
 """
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
+from varlite.checkpoints.empty import parameters
 from varlite.checkpoints.load import load
-from varlite.commands.info import parameters
 from varlite.evaluation.scoring import Request, evaluate
 from varlite.experiments.bands import SCORES, open_record, summary
 from varlite.experiments.scaling_laws import flops
 from varlite.io.files import sha256, write_json
+from varlite.io.provenance import machine
 from varlite.speed.timing import seconds_per_image
-from varlite.training.loop import machine
 
 # The papers keep 900 of 4,096 codes; of 512 that is 112.
 ALL = {"cfg": 0.0, "top_k": 0, "top_p": 0.0}
@@ -82,7 +82,7 @@ def folders(runs: Path, name: str) -> dict[str, Path]:
     """{training seed: folder} of the finished runs of one model. Raises FileNotFoundError where there is none."""
     found = {"0": runs / name} | {path.name.partition("@")[2]: path for path in sorted(runs.glob(f"{name}@*"))}
     if not (found["0"] / "model.safetensors").exists():
-        raise FileNotFoundError(f"{found['0']} holds no finished training: `varlite sweep fashion` trains all of them")
+        raise FileNotFoundError(f"{found['0']} holds no finished training: `varlite reproduce sweep` trains them all")
     return {seed: path for seed, path in found.items() if (path / "model.safetensors").exists()}
 
 

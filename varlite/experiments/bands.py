@@ -8,22 +8,22 @@ Every finished measurement is written at once; the same command again measures w
 """
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from varlite.checkpoints.empty import parameters
 from varlite.checkpoints.load import load, load_tokenizer, shipped
-from varlite.commands.info import parameters
 from varlite.evaluation.feature_store import Processes
-from varlite.evaluation.scoring import Request, evaluate, versions
+from varlite.evaluation.scoring import Request, evaluate
 from varlite.evaluation.small_models import score_tokenizer
 from varlite.io.files import read_model, sha256, write_json
 from varlite.io.places import CHECKPOINTS, RESULTS
+from varlite.io.provenance import command, machine, versions
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.speed.timing import seconds_per_image
-from varlite.training.loop import differences, machine
+from varlite.training.loop import differences
 
 SCORES = ("accuracy", "fd", "precision", "recall", "recall_within_class")
 TIME = "seconds_per_image"
@@ -77,8 +77,10 @@ def reproduce_fashion(
                 continue
             scores = {score: value for score, value in scores.items() if score not in ("num", "seed", TIME)}
             record["runs"][str(seed)] = scores
-            record["command"] = command("fashion", num=num, seeds=[int(s) for s in record["runs"]])
-            record["machine"], record["versions"] = machine(), versions()
+            record["command"] = command(
+                "reproduce fashion", num=num, seeds=tuple(sorted(int(s) for s in record["runs"]))
+            )
+            record["machine"], record["versions"] = machine(), versions("torch_fidelity")
             record["mean"], record["band"] = summary(record["runs"])
             write_json(out / f"{name}.json", record)
     drawn = {name: record for name, record in records.items() if record["kind"] != "tokenizer"}
@@ -107,8 +109,8 @@ def reproduce_guidance(
             if not result:
                 continue
             record[name].append(settings | {score: result["scores"][score] for score in SCORES})
-            record["command"], record["machine"] = command("guidance", num=num), machine()
-            record["versions"] = versions()
+            record["command"], record["machine"] = command("reproduce guidance", num=num), machine()
+            record["versions"] = versions("torch_fidelity")
             write_json(path, record)
     return record
 
@@ -143,11 +145,6 @@ def summary(runs: dict[str, dict[str, Any]]) -> tuple[dict[str, float], dict[str
     values = {name: [run[name] for run in runs.values()] for name in numbers}
     mean = {name: float(f"{sum(v) / len(v):.6g}") for name, v in values.items()}
     return mean, {name: [min(v), max(v)] for name, v in values.items()}
-
-
-def command(what: str, num: int, seeds: list[int] | None = None) -> str:
-    words = ["varlite", "reproduce", what, "--num", num, *(["--seeds", *sorted(seeds)] if seeds else [])]
-    return shlex.join(str(word) for word in words)
 
 
 def compare(record: dict[str, Any], expected: dict[str, Any] | None) -> list[tuple[str, float, list[float], bool]]:

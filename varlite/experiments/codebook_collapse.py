@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from varlite.io.files import write_json
+from varlite.io.provenance import command, machine
 from varlite.presets import TOKENIZERS, TokenizerRecipe
-from varlite.training.loop import command, machine, override
+from varlite.training.loop import override
 from varlite.training.options import Options
 from varlite.training.train_tokenizer import train_config
 
@@ -31,7 +32,7 @@ CURVE = ("step", "l2", "codes_used", "codes_used_per_scale", "perplexity_per_sca
 def ablate_codebook(data: str, runs: Path, out: Path, options: Options = Options()) -> dict[str, Any]:
     """Train every arm in a folder of `runs`, write curves and final scores to `out`. Interrupted, it resumes."""
     recipe, arms = override(BARE, options), {}
-    line = command("ablate-codebook", options, data=data)
+    line = command("reproduce codebook", options, data=data)
     for name, changes in ARMS.items():
         config = replace(CONFIG, znorm=changes.get("znorm", False))
         of_arm = replace(recipe, **{key: value for key, value in changes.items() if key != "znorm"})

@@ -10,19 +10,19 @@ import torch
 
 from varlite import drawing
 from varlite.checkpoints.load import twin
-from varlite.evaluation.scoring import Request, evaluate, versions
+from varlite.evaluation.scoring import Request, evaluate
 from varlite.experiments.bands import SCORES, open_record
 from varlite.experiments.scaling_laws import size
 from varlite.inference import prepare
 from varlite.io.files import write_json
 from varlite.io.memory import keep_freed_memory
+from varlite.io.provenance import machine, versions
 from varlite.models import VAR, kind_of
 from varlite.speed.mvar_state import SCHEDULES, open_gates
 from varlite.speed.side_by_side import CPU, bench
 from varlite.speed.stopwatch import Round, Way, figure, measure
 from varlite.speed.ways import open_model, sample
 from varlite.tokenizer import VQVAE, TokenizerConfig
-from varlite.training.loop import machine
 
 BENCHES: dict[str, dict[str, Any]] = {
     "VAR-d16, batch 1": {"name": "var-d16", "batch": 1, "precision": "int8"},

@@ -13,9 +13,9 @@ import torch
 
 from varlite.checkpoints.load import convert
 from varlite.io.files import sha256, write_json
+from varlite.io.provenance import command, machine
 from varlite.models import kind_of
 from varlite.presets import MODELS, TransformerRecipe, choose, ladder
-from varlite.training.loop import command, machine
 from varlite.training.options import Options
 from varlite.training.train_tokenizer import train_tokenizer
 from varlite.training.train_transformer import train
@@ -52,7 +52,7 @@ def sweep(name: str, runs: Path, out: Path, options: Options = Options()) -> dic
     """
     arms = choose(SWEEPS, name, "sweep")
     done: dict[str, Any] = {}
-    result = {"command": command(f"sweep {name}", options), "machine": machine(), "runs": done}
+    result = {"command": command("reproduce sweep", options), "machine": machine(), "runs": done}
     for preset, seed in arms:
         row = MODELS[preset]
         tokenizer = None

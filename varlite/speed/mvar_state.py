@@ -16,12 +16,12 @@ import torch
 from varlite.checkpoints.load import twin
 from varlite.drawing import draw, guide
 from varlite.io.files import write_json
+from varlite.io.provenance import machine
 from varlite.mamba2 import Mamba2
 from varlite.models import MVAR, VAR, MVARConfig, VARConfig
 from varlite.presets import SCALES_512
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
-from varlite.training.loop import machine
 
 # Sides of the token maps by side of the image; that of 1024 ends in 64 x 64, and only its memory is measured.
 SCHEDULES: dict[int, list] = {
@@ -149,7 +149,7 @@ def state_bytes(sides: list, width: int) -> dict[str, int]:
 def bench_mvar(out: Path, rounds: int) -> dict[str, Any]:
     """Time both ways at 256 and 512, measure the memory of their states there and at 1024, and write all of it."""
     result = {
-        "command": f"varlite bench-mvar --rounds {rounds}",
+        "command": f"varlite reproduce mvar-state --rounds {rounds}",
         "machine": f"{machine()}, {torch.get_num_threads()} threads",
         "settings": {"batch": 1, "cfg": CFG, "top_k": 0, "top_p": 0},
         "timed": {str(size): compare(SCHEDULES[size], depth, WIDTH, rounds) for size, depth in DEPTHS.items()},

@@ -6,7 +6,7 @@ first round is not counted.
 """
 
 import multiprocessing
-import shlex
+import signal
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,9 +17,9 @@ import torch
 
 from varlite.inference import Precision
 from varlite.io.memory import keep_freed_memory
+from varlite.io.provenance import command, machine
 from varlite.speed.stopwatch import Round, figure, gemm_rate, measure
 from varlite.speed.ways import SETTINGS, What, Work
-from varlite.training.loop import machine
 
 CPU = torch.device("cpu")
 TURN = 2.0  # seconds
@@ -35,7 +35,9 @@ class Worker:
         self.pipe, theirs = context.Pipe()
         arguments = (theirs, work, way, torch.get_num_threads())
         self.process = context.Process(target=serve, args=arguments, daemon=True)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for the main process alone
         self.process.start()
+        signal.signal(signal.SIGINT, before)
         theirs.close()
         self.flop, self.facts = self.answer()
 
@@ -115,10 +117,9 @@ def bench(
     rate, peak = gemm_rate(device), found["varlite"][-1].peak
     counted = {way: of_way[1:] for way, of_way in found.items()}
     options = {"model": name, "batch": batch, "what": what, "rounds": rounds, "precision": precision}
-    words = [f"--{key}={value}" for key, value in options.items()] + ["--compile"] * compiled
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     return {
-        "command": shlex.join(["varlite", "bench", *words]), "machine": machine() + threads,
+        "command": command("bench", **options, compile=compiled), "machine": machine() + threads,
         "model": name, "what": what, "batch": batch, **facts, "settings": SETTINGS if what == "sample" else {},
         "gemm_gflop_per_second": round(rate / 1e9, 1), "peak_memory_gib": round(peak / 2**30, 3),
         "ways": {

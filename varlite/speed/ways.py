@@ -11,8 +11,8 @@ from unittest.mock import patch
 import torch
 
 from varlite import drawing
+from varlite.checkpoints.empty import random_model
 from varlite.checkpoints.load import load
-from varlite.commands.info import random_model
 from varlite.inference import Precision, autocast, compile_blocks, prepare
 from varlite.io.meta import on_meta
 from varlite.io.places import CHECKPOINTS

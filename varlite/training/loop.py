@@ -6,14 +6,12 @@ the end, `model.safetensors` and `card.json`. The same command again goes on fro
 
 import json
 import math
-import os
 import pickle
-import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
@@ -22,6 +20,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from varlite.io.files import atomic, save_model, write_json
+from varlite.io.provenance import machine
 from varlite.training.engine import Engine
 from varlite.training.options import Options
 
@@ -284,12 +283,6 @@ class Board:
         self.writer.flush()
 
 
-def machine() -> str:
-    """What the minutes of a training were measured on."""
-    name = "GPU " + torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-    return f"{name}, torch {torch.__version__.split('+')[0]}"
-
-
 def override(recipe: Any, options: Options) -> Any:
     """A recipe with the entries that `options` gives in place of its own.
 
@@ -323,16 +316,3 @@ def parse(name: str, text: str, kind: Any) -> Any:
         return tuple(float(x) for x in text.split(",")) if get_origin(kind) is tuple else kind(text)
     except ValueError:
         raise ValueError(f"recipe: {name} must be of type {kind.__name__}, got {text!r}") from None
-
-
-def command(name: str, options: Options, **others: Any) -> str:
-    """The command line that a training answers to, for its card; what was left at its default is left out."""
-    changed = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
-    words = ["varlite", *name.split()]
-    for key, value in (others | changed).items():
-        flag = f"--{key.replace('_', '-')}"
-        if value is True:
-            words += [flag]
-        elif value is not None:
-            words += [flag, *(value if isinstance(value, tuple) else (str(value),))]
-    return shlex.join(words)

@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from varlite.checkpoints.load import load_tokenizer, weights_file
-from varlite.commands.sample import save_png, tile
 from varlite.datasets import Dataset, open_dataset
 from varlite.datasets.batches import ahead, batch_indices
 from varlite.datasets.pixels import to_bytes, to_float
 from varlite.io.files import sha256
+from varlite.io.pictures import save_png, tile
+from varlite.io.provenance import command
 from varlite.presets import TOKENIZERS, TokenizerRecipe, choose
 from varlite.tokenizer import VQVAE, Pass, TokenizerConfig
 from varlite.training.codebook import (
@@ -34,7 +35,7 @@ from varlite.training.codebook import (
     residual_codes,
 )
 from varlite.training.engine import Ema, Engine, Trained
-from varlite.training.loop import Run, Stateful, command, differences, override, run_loop, step_seed, warmup_cosine
+from varlite.training.loop import Run, Stateful, differences, override, run_loop, step_seed, warmup_cosine
 from varlite.training.losses import PatchDiscriminator, adaptive_weight, hinge_loss, perceptual_loss
 from varlite.training.options import Options
 

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from varlite.checkpoints.load import load, load_tokenizer, weights_file
-from varlite.commands.sample import save_png, tile
 from varlite.datasets.batches import batch_indices
 from varlite.datasets.pixels import to_bytes
 from varlite.datasets.tokens import TokenCache, cache_tokens
 from varlite.drawing import image_generator
 from varlite.io.files import save_model, sha256
 from varlite.io.meta import on_meta
+from varlite.io.pictures import save_png, tile
+from varlite.io.provenance import command
 from varlite.models import VAR, VARConfig, kind_of
 from varlite.presets import MODELS, TOKENIZERS, ModelPreset, TransformerRecipe, choose
 from varlite.sampling import generate
@@ -26,7 +27,6 @@ from varlite.training.engine import Ema, Engine, Trained
 from varlite.training.loop import (
     Run,
     Stateful,
-    command,
     differences,
     override,
     run_loop,

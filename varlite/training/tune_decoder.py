@@ -8,8 +8,9 @@ from pathlib import Path
 
 from varlite.checkpoints.load import load_tokenizer, weights_file
 from varlite.datasets.tokens import fingerprint
+from varlite.io.provenance import command
 from varlite.presets import TokenizerRecipe
-from varlite.training.loop import command, override
+from varlite.training.loop import override
 from varlite.training.options import Options
 from varlite.training.train_tokenizer import fit
 

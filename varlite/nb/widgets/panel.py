@@ -17,10 +17,10 @@ import ipywidgets as widgets
 import torch
 
 import varlite
-from varlite.commands.sample import save_png, tile
 from varlite.datasets.pixels import to_bytes
 from varlite.drawing import Step, image_generator
 from varlite.io.files import write_json
+from varlite.io.pictures import save_png, tile
 from varlite.nb.plots import png, scale_colours, scale_names
 from varlite.sampling import generate
 from varlite.scales import Scales

@@ -1,0 +1,25 @@
+import json
+
+from varlite.presets import MODELS, TOKENIZERS
+
+
+def test_info_lists_every_preset_with_parameters_and_tokens(varlite):
+    status, out, _ = varlite("info")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert status == 0 and lines.keys() >= (TOKENIZERS | MODELS).keys()
+    assert "310,283,520    680  1,2,3,4,5,6,8,10,13,16" in lines["var-d16"]
+    assert len({line.index(" 1,2,3") for line in lines.values() if " 1,2,3" in line}) == 1  # columns are straight
+
+
+def test_info_of_one_model_is_its_configuration_and_card(varlite, trained):
+    shown = json.loads(varlite("info", "var-d36")[1])
+    assert shown["parameters"] == 2_353_893_904 and shown["config"]["shared_adaln"] is True
+    card = json.loads(varlite("info", trained / "var")[1])
+    assert card["training"]["preset"] == "tiny-var" and card["last_logged"]["step"] == 40
+    health = json.loads(varlite("info", trained / "vq")[1])["last_logged"]
+    assert len(health["perplexity_per_scale"]) == len(health["dead_codes_per_scale"]) == 4
+
+
+def test_an_unknown_model_is_refused(refused):
+    for name in ("x", "a-file"):
+        refused(["info", name], f"unknown model '{name}': neither a folder with a card.json nor one of fashion-vq")

@@ -1,0 +1,80 @@
+import json
+
+import pytest
+
+from varlite.experiments import ablation, bands, codebook_collapse, costs, sweep
+from varlite.speed import mvar_state
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What each experiment was asked, in place of running it."""
+    asked = {}
+
+    def stand_in(module, name, result):
+        def experiment(*arguments, **others):
+            asked[name] = (*map(str, arguments), *(f"{key}={value}" for key, value in others.items()))
+            return result
+
+        monkeypatch.setattr(module, name, experiment)
+
+    scores = {"fd": 2.0, "accuracy": 0.9}
+    stand_in(bands, "reproduce_guidance", {"cfg": [{"cfg": 1.5} | scores]})
+    stand_in(ablation, "reproduce_ablation", {"rows": [{"step": "next-scale", "mean": scores}]})
+    stand_in(costs, "reproduce_speed", {"bench": {"VAR-d16": {"speedup": {"varlite": {"median": 1.4}}}}})
+    curve = {"codes_used": 0.5, "perplexity_per_scale": [1, 2]}
+    stand_in(codebook_collapse, "ablate_codebook", {"arms": {"nothing": {"curve": [curve], "val_mse": 0.1}}})
+    stand_in(sweep, "sweep", {"runs": {"fashion-var-d1": {"curve": [{"val_loss": 4.0}], "minutes": 3}}})
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("words", "experiment", "arguments", "printed"),
+    [
+        (["guidance"], "reproduce_guidance", ("out/results", "2000"), "cfg 1.5  fd 2.000 accuracy 90.0%"),
+        (["ablation"], "reproduce_ablation", ("out/results", "runs/sweep", "10000"), "next-scale"),
+        (["speed", "--rounds", "2"], "reproduce_speed", ("out/results", "10000", "2", "cpu"), "varlite 1.4 times"),
+        (["codebook"], "ablate_codebook", ("fashion", "runs/codebook", "out/results/codebook.json"), "50% of codes"),
+        (["sweep", "--out", "a"], "sweep", ("fashion", "runs/sweep", "a/sweep.json"), "test loss 4.0000, 3 minutes"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_experiment_writes_to_out_results_unless_it_is_told_otherwise(
+    varlite, asked, words, experiment, arguments, printed
+):
+    status, out, err = varlite("reproduce", *words, *(["--device", "cpu"] if words[0] == "speed" else []))
+    assert status == 0, err
+    assert asked[experiment][: len(arguments)] == arguments and printed in out
+
+
+def test_m_var_s_state_is_timed_and_written(varlite, monkeypatch, tmp_path):
+    monkeypatch.setattr(mvar_state, "SCHEDULES", {256: [1, 2], 512: [1, 3], 1024: [1, 4]})
+    monkeypatch.setattr(mvar_state, "DEPTHS", {256: 1, 512: 2})
+    monkeypatch.setattr(mvar_state, "WIDTH", 64)
+    status, stdout, _ = varlite("reproduce", "mvar-state", "--rounds", 2)
+    result = json.loads((tmp_path / "out" / "results" / "mvar-carried.json").read_text())
+    assert status == 0 and stdout.count("times as fast, 100.0% of tokens equal") == 2
+    assert result["command"] == "varlite reproduce mvar-state --rounds 2"
+    assert result["timed"]["512"]["config"]["depth"] == 2
+    assert list(result["timed"]) == ["256", "512"] and list(result["state_bytes_per_layer"]) == ["256", "512", "1024"]
+
+
+@pytest.mark.parametrize("what", ["fashion", "guidance", "ablation", "speed", "codebook", "sweep", "mvar-state"])
+def test_a_folder_that_is_a_file_is_refused_before_any_work(refused, what):
+    refused(["reproduce", what, "--out", "a-file"], "out: a-file is a file, and a folder is needed there")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fashion", "--num", "0"], "num must be at least 1, got 0"),
+        (["fashion", "--seeds"], "seeds: give at least one"),
+        (["fashion", "--models", "var-d16"], "models: 'var-d16' is none of fashion-vq"),
+        (["guidance", "--device", "mps"], "device: there is no mps here"),
+        (["ablation", "--runs", "nothing"], "nothing/fashion-raster-d4-plain holds no finished training"),
+        (["mvar-state", "--rounds", "0"], "rounds must be at least 1, got 0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_argument_is_refused_before_any_work(refused, arguments, message):
+    refused(["reproduce", *arguments], message)

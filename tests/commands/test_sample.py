@@ -1,0 +1,135 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import lively_var
+
+from varlite import sampling
+from varlite.checkpoints.key_map import to_published
+from varlite.inference import JointAttention
+
+
+@pytest.fixture
+def model(trained):
+    return trained / "var"
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def pixels(path):
+    return np.asarray(Image.open(path)).astype(int)
+
+
+def test_int8_is_what_samples_are_made_with_and_is_on_record(varlite, model, tmp_path, monkeypatch):
+    made = []
+    generate_many = sampling.generate_many
+    monkeypatch.setattr(sampling, "generate_many", lambda m, *rest, **o: made.append(m) or generate_many(m, *rest, **o))
+    status, _, _ = varlite("sample", "--model", model, "--precision", "int8", "--num-per-class", 1, "--out", tmp_path)
+    assert status == 0 and json.loads((tmp_path / "samples.json").read_text())["precision"] == "int8"
+    assert isinstance(made[0].blocks[0].attn, JointAttention)
+
+
+def test_sampling_writes_an_image_for_each_class_and_index_and_a_record(varlite, model, tmp_path):
+    out, grid = tmp_path / "a b", tmp_path / "pictures" / "grid.PNG"
+    arguments = ["--model", model, "--num-per-class", 3, "--seed", 5, "--out", out, "--grid", grid, "--top-k", 20]
+    status, stdout, _ = varlite("sample", *arguments)
+    assert status == 0 and f"6 images in {out}" in stdout and str(grid) in stdout
+    assert files(out) == [*(f"{c:04d}_{i:05d}.png" for c in (0, 1) for i in range(3)), "samples.json"]
+    assert pixels(out / "0001_00002.png").shape == (10, 10)
+    assert pixels(grid).shape == (2 + 2 * 12, 2 + 3 * 12)
+    assert (pixels(grid)[2:12, 26:36] == pixels(out / "0000_00002.png")).all()
+    record = json.loads((out / "samples.json").read_text())
+    assert record["settings"] == {"cfg": 1.5, "top_k": 20, "top_p": 0.96, "smooth": False}
+    assert (record["seed"], record["num_per_class"], record["classes"]) == (5, 3, [0, 1])
+    assert record["command"].startswith(f"varlite sample --model {model}") and f"'{out}'" in record["command"]
+    assert record["precision"] == "float32"
+    assert len(record["weights_sha256"]) == 64 and record["versions"]["torch"] == torch.__version__
+
+
+def test_an_image_depends_on_seed_class_and_index_alone(varlite, model, tmp_path):
+    def sampled(name, *arguments):
+        assert varlite("sample", "--model", model, "--out", tmp_path / name, *arguments)[0] == 0
+        return tmp_path / name
+
+    whole = sampled("whole", "--num-per-class", 5)
+    part = sampled("part", "--num-per-class", 2, "--classes", "1", "--batch", 1)
+    other = sampled("other", "--num-per-class", 5, "--seed", 1)
+    for name in ("0001_00000.png", "0001_00001.png"):
+        assert abs(pixels(whole / name) - pixels(part / name)).max() <= 1  # another batch size rounds otherwise
+        assert abs(pixels(whole / name) - pixels(other / name)).max() > 10
+    assert files(part) == ["0001_00000.png", "0001_00001.png", "samples.json"]
+    again = sampled("again", "--num-per-class", 5)
+    assert all((whole / name).read_bytes() == (again / name).read_bytes() for name in files(whole)[:-1])
+
+
+def test_images_go_to_disk_as_they_are_made(varlite, model, tmp_path, monkeypatch):
+    """So that memory does not grow with their number."""
+    on_disk, generate_many = [], sampling.generate_many
+
+    def watched(*arguments, **settings):
+        for part in generate_many(*arguments, **settings):
+            on_disk.append(len(list((tmp_path / "out").glob("*.png"))))
+            yield part
+
+    monkeypatch.setattr(sampling, "generate_many", watched)
+    grid = tmp_path / "grid.png"
+    varlite("sample", "--model", model, "--num-per-class", 12, "--batch", 6, "--out", tmp_path / "out", "--grid", grid)
+    assert on_disk == [0, 6, 12, 18]
+    assert pixels(grid).shape == (2 + 2 * 12, 2 + 10 * 12)  # of each class the first ten alone are kept for it
+
+
+@pytest.mark.parametrize("option", ["--smooth", "--precision=bfloat16", "--device=cpu", "--cfg=0", "--top-p=0"])
+def test_options_of_sampling_are_accepted(varlite, model, tmp_path, option):
+    status, _, err = varlite("sample", "--model", model, "--num-per-class", 1, "--out", tmp_path / "out", option)
+    assert status == 0, err
+    assert len(files(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "fashion-var-d99"], "unknown model 'fashion-var-d99': neither a file or folder here nor one of"),
+        (["--classes", "0,2"], "classes must be 'all' or different numbers from 0 to 1 such as 0,3, got '0,2'"),
+        (["--classes", "shirt"], "got 'shirt'"),
+        (["--classes", "1,1"], "classes must be"),
+        (["--classes", ""], "classes must be"),
+        (["--classes=-1"], "classes must be"),
+        (["--num-per-class", "0"], "num_per_class must be at least 1, got 0"),
+        (["--num-per-class=-3"], "num_per_class must be at least 1, got -3"),
+        (["--batch", "0"], "batch must be at least 1, got 0"),
+        (["--cfg=-1"], "cfg must be 0 or more (0 is no guidance), got -1.0"),
+        (["--cfg", "nan"], "cfg must be 0 or more"),
+        (["--top-k", "33"], "top_k must be an integer from 0 (off) to the codebook size 32, got 33"),
+        (["--top-p", "1.5"], "top_p must lie in 0 (off) .. 1, got 1.5"),
+        (["--out", "a-file/out"], "a-file"),
+        (["--grid", "a-file/grid.png"], "a-file"),
+        (["--grid", "grid.jpg"], "grid must be a .png file, got grid.jpg"),
+        (["--grid", "a-folder.png"], "grid: a-folder.png is a folder, and a file is needed there"),
+        (["--out", "a-file"], "out: a-file is a file, and a folder is needed there"),
+        (["--precision", "int8", "--compile"], "compile: int8 layers cannot be compiled"),
+        (["--device", "mps"], "device: there is no mps here, only"),
+        (["--model", "a-file"], "a-file is truncated or not a safetensors file"),
+        (["--model", "a-folder"], "no checkpoint at a-folder/model.safetensors"),
+        (["--model", "var-d16", "--weights", "a-file"], "a-file is not a checkpoint written by torch.save"),
+        (["--model", "var-d16", "--weights", "small.pth"], "small.pth is not var-d16: it has depth 2, not 16"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_argument_is_refused_before_the_first_image(refused, model, tmp_path, arguments, message):
+    (tmp_path / "a-folder.png").mkdir()
+    (tmp_path / "a-folder").mkdir()
+    if "small.pth" in arguments:
+        torch.save(to_published(lively_var()), tmp_path / "small.pth")
+    given = arguments if "--model" in arguments else ["--model", model, *arguments]
+    refused(["sample", *given], message)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a place where nobody can write")
+@pytest.mark.parametrize("option", ["--out=/proc/out", "--grid=/proc/grid.png"])
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_first_image(refused, model, option):
+    refused(["sample", "--model", model, option], f"{option[2:].split('=')[0]}: /proc cannot be written to")

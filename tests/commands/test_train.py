@@ -1,0 +1,43 @@
+import json
+
+import pytest
+
+
+def test_both_stages_are_trained_by_the_command_line(varlite, trained, presets, tmp_path):
+    data = ["--data", trained / "images"]
+    status, out, _ = varlite("train-tokenizer", "--preset", "tiny-vq", *data, "--steps", 1, "--batch", 4)
+    assert status == 0 and out.strip() == "runs/tiny-vq/model.safetensors"
+    status, out, _ = varlite("train", "--preset", "tiny-var", *data, "--tokenizer", "runs/tiny-vq", "--steps", 1)
+    assert status == 0 and out.strip() == "runs/tiny-var/model.safetensors"
+    card = json.loads((tmp_path / "runs/tiny-var/card.json").read_text())
+    assert card["training"]["command"].startswith("varlite train --preset tiny-var --data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--preset", "x"], "unknown model preset 'x'; there are: fashion-var-d4"),
+        (["train", "--recipe", "gan=1"], "recipe: there is no entry 'gan'; there are: steps, batch, lr"),
+        (["train", "--start", "nothing"], "unknown model 'nothing': neither a file or folder here"),
+        (["train", "--accumulate", "0"], "accumulate must be at least 1, got 0"),
+        (["train", "--accumulate", "5"], "batch must be a multiple of processes x micro-steps (1 x 5), got 64"),
+        (["train", "--tokenizer", "nothing"], "unknown tokenizer 'nothing'"),
+        (["train", "--steps", "0"], "steps must be positive, got 0"),
+        (["train-tokenizer", "--preset", "x"], "unknown tokenizer preset 'x'; there are: fashion-vq"),
+        (["train-tokenizer", "--lr=-1"], "lr must be positive, got -1.0"),
+        (
+            ["train-tokenizer", "--data", "nothing"],
+            "data: nothing is neither the name of a dataset",
+        ),
+        (["train-tokenizer", "--data", "empty"], "data: empty must hold one sub-folder of images for each class"),
+        (["train-tokenizer", "--steps", "1", "--out", "a-file/x"], "a-file"),
+        (["tune-decoder", "--tokenizer", "x"], "unknown tokenizer 'x'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_argument_is_answered_in_one_line(varlite, tmp_path, arguments, message):
+    (tmp_path / "a-file").write_text("")
+    (tmp_path / "empty").mkdir()
+    status, out, err = varlite(*arguments)
+    assert (status, out) == (1, "")
+    assert err.startswith("varlite: error: ") and message in err and err.count("\n") == 1

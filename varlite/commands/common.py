@@ -1,0 +1,88 @@
+"""Options and checks that several commands share. Light to import, since `--help` shows the options."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+GRID_COLUMNS = 10
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how it computes."""
+
+    model: str = "fashion-var-d4"
+    """A preset (see `varlite info`), or a folder written by a training."""
+    weights: Path | None = None
+    """For the published models, a folder or file with the weights."""
+    device: Device = "auto"
+    """Where it computes; auto is the best there is."""
+    precision: Precision = "float32"
+    """Of the matrix products; the half ones are for GPUs, int8 is for CPUs: faster, and other images."""
+
+    def record(self, device: "torch.device") -> dict[str, Any]:
+        """What the record beside images says about the model, the machine and the command."""
+        from varlite.checkpoints.load import weights_file
+        from varlite.io.files import sha256
+        from varlite.io.provenance import this_command, versions
+
+        return {
+            "model": self.model,
+            "weights_sha256": sha256(weights_file(self.model, self.weights)),
+            "device": str(device),
+            "versions": versions(),
+            "command": this_command(),
+        }
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How codes are drawn."""
+
+    cfg: float = 1.5
+    """Guidance at the last scale; 0 is none."""
+    top_k: int = 0
+    """Keep the k likeliest codes; 0 keeps all. The papers use 900 of 4096."""
+    top_p: float = 0.96
+    """Keep the likeliest codes of summed probability p; 0 keeps all."""
+
+
+@dataclass(frozen=True)
+class SmoothSamplingOptions(SamplingOptions):
+    """How codes are drawn."""
+
+    smooth: bool = False
+    """Mix codes instead of drawing one: nicer pictures, not for scores."""
+
+
+def pick_device(name: str) -> "torch.device":
+    """auto is cuda, else mps, else cpu. Raises ValueError for a device that is not here."""
+    import torch
+
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind in here if here[kind])
+    if not here[name]:
+        raise ValueError(f"device: there is no {name} here, only {', '.join(kind for kind in here if here[kind])}")
+    return torch.device(name)
+
+
+def check_counts(**arguments: int | None) -> None:
+    """Raises ValueError for a number below 1; None is one that was not given."""
+    for name, value in arguments.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def check_images(out: Path, grid: Path | None) -> None:
+    """Raises an error that names the argument if images cannot be written to `out`, or their picture to `grid`."""
+    from varlite.io.outputs import check_file, check_folder
+
+    check_folder("out", out)
+    if grid is not None:
+        check_file("grid", grid, ".png")

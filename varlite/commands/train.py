@@ -1,0 +1,80 @@
+"""`varlite train-tokenizer`, `tune-decoder`, `train` and `train-classifier`: the same command again goes on."""
+
+from pathlib import Path
+
+from varlite.training.options import Options
+
+
+def train_tokenizer(
+    preset: str = "fashion-vq",
+    data: str = "fashion",
+    out: Path | None = None,
+    start: str | None = None,
+    training: Options = Options(),
+) -> None:
+    """Train a tokenizer: stage 1. The same command again goes on after a stop, or says that it is finished.
+
+    OUT holds config.json, log.jsonl, checkpoint.pt, pictures, and at the end model.safetensors and card.json.
+
+    Args:
+        preset: the configuration and recipe; see `varlite info`.
+        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
+        out: folder of this training; default runs/PRESET.
+        start: go on from this tokenizer, a preset or folder of the same shape; its schedule of scales may be another.
+    """
+    from varlite.training import train_tokenizer as stage1
+
+    print(stage1.train_tokenizer(preset, data, out or Path("runs") / preset, training, start))
+
+
+def tune_decoder(
+    tokenizer: str = "fashion-vq", data: str = "fashion", out: Path | None = None, training: Options = Options()
+) -> None:
+    """Go on training a tokenizer's decoder alone: sharper pictures from the same tokens. The same command resumes.
+
+    Args:
+        tokenizer: a preset, or a folder written by `varlite train-tokenizer`.
+        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
+        out: folder of this training; default runs/TOKENIZER-decoder.
+    """
+    from varlite.training import tune_decoder as decoder
+
+    print(decoder.tune_decoder(tokenizer, data, out or Path("runs") / f"{Path(tokenizer).name}-decoder", training))
+
+
+def train(
+    preset: str = "fashion-var-d4",
+    data: str = "fashion",
+    out: Path | None = None,
+    tokenizer: str | None = None,
+    start: str | None = None,
+    weights: Path | None = None,
+    training: Options = Options(),
+) -> None:
+    """Train a next-scale transformer on the tokens of a dataset: stage 2. The same command again goes on after a stop.
+
+    OUT holds config.json, log.jsonl, checkpoint.pt, pictures, and at the end model.safetensors, its tokenizer and
+    card.json. Several GPUs: torchrun --nproc-per-node N -m -- varlite train ...
+
+    Args:
+        preset: the configuration and recipe; see `varlite info`.
+        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
+        out: folder of this training; default runs/PRESET.
+        tokenizer: a preset, or a folder written by `varlite train-tokenizer`; default that of START, or the preset's.
+        start: go on from this model, a preset or folder of the same shape; for other classes its class table is new.
+        weights: for a published START, a folder or file with the weights.
+    """
+    from varlite.training import train_transformer as stage2
+
+    print(stage2.train(preset, data, out or Path("runs") / preset, tokenizer, start, weights, training))
+
+
+def train_classifier(out: Path = Path("runs/fashion-classifier"), training: Options = Options()) -> None:
+    """Train fashion-classifier, the small CNN whose accuracy and features score the small models.
+
+    Args:
+        out: folder of this training.
+    """
+    from varlite.evaluation import classifier
+
+    print(classifier.train_classifier(out, training))

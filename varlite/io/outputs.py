@@ -1,0 +1,24 @@
+"""Whether results can be written where they are wanted: asked before the work, and leaving nothing behind."""
+
+import tempfile
+from pathlib import Path
+
+
+def check_folder(argument: str, folder: Path) -> None:
+    """Raises an OSError that names the argument unless files can be written into `folder`, which may not exist yet."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{argument}: {there} is a file, and a folder is needed there")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise PermissionError(f"{argument}: {there} cannot be written to ({error.strerror})") from None
+
+
+def check_file(argument: str, path: Path, *suffixes: str) -> None:
+    """The same for a file. Raises ValueError if it has none of the suffixes, where there are any."""
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ValueError(f"{argument} must be a {' or '.join(suffixes)} file, got {path}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{argument}: {path} is a folder, and a file is needed there")
+    check_folder(argument, path.parent)
