@@ -1,10 +1,17 @@
 import io
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
 
+import messy
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from varlite.datasets import pixels
 from varlite.datasets.pixels import chance, crop, read_image, view
 
 COLOUR = (200, 100, 50)
@@ -146,3 +153,202 @@ def test_chances_are_uniform_and_independent():
     for u in (across, down, mirrored):
         assert abs(u.mean() - 0.5) < 0.04
     assert abs(torch.corrcoef(torch.stack([across, down, mirrored])) - torch.eye(3)).max() < 0.08
+
+
+# Numbers of more than 8 bits
+
+
+@pytest.fixture
+def unwarned(monkeypatch):
+    monkeypatch.setattr(pixels, "_warned", set())
+
+
+def numbers(white, dtype):
+    return Image.fromarray((messy.RAMP * white).astype(dtype))
+
+
+@pytest.mark.parametrize(
+    ("white", "dtype", "suffix", "word"),
+    [
+        (1, np.float32, ".tif", None),
+        (255, np.float32, ".tif", "fractions that reach up to 255: 255"),
+        (65535, np.float32, ".tif", "fractions that reach up to 65535: 65535"),
+        (4095, np.uint16, ".png", "16 bits that reach up to 4095: 4095"),
+        (4000, np.uint16, ".tif", "16 bits that reach up to 4000: 4095"),
+        (255, np.uint16, ".png", "16 bits that reach up to 255: 255"),
+        (255, np.int32, ".tif", "32 bits that reach up to 255: 255"),
+        (2**31 - 1, np.int32, ".tif", "32 bits that reach up to 2.14748e+09: 4.29497e+09"),
+        (65535, np.uint16, ".png", None),
+    ],
+)
+def test_a_ramp_stays_a_ramp_and_what_was_guessed_is_said(tmp_path, unwarned, recwarn, white, dtype, suffix, word):
+    image = read(tmp_path, numbers(white, dtype), suffix, 1)
+    whole = 127.5 if white == 2**31 - 1 else 255 * (4000 / 4095 if white == 4000 else 1)
+    np.testing.assert_allclose(np.asarray(image)[0], messy.RAMP[0] * whole, atol=1)
+    assert [str(w.message).partition(" pixels are ")[2].partition(" is taken")[0] for w in recwarn] == [word] * bool(
+        word
+    )
+    assert ("scaled" in image.info) == bool(word)
+    read(tmp_path, numbers(white, dtype), suffix, 3)
+    assert len(recwarn) <= 1  # once for each kind
+
+
+def test_what_the_file_says_is_white_counts(tmp_path, recwarn):
+    image = read(tmp_path, numbers(2000, np.uint16), ".tif", 1, tiffinfo={281: 2000})
+    np.testing.assert_allclose(np.asarray(image)[0], messy.RAMP[0] * 255, atol=1)
+    assert not recwarn.list
+
+
+def test_white_may_be_zero(tmp_path):
+    image = read(tmp_path, numbers(65535, np.uint16), ".tif", 1, tiffinfo={262: 0})
+    np.testing.assert_allclose(np.asarray(image)[0], (1 - messy.RAMP[0]) * 255, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (messy.RAMP * 2 - 1, "pixels range from -1 to 1, and nothing says what is black"),
+        (np.where(messy.RAMP > 0.5, np.nan, 0), "not all numbers"),
+        (np.where(messy.RAMP > 0.5, np.inf, 0), "not all numbers"),
+    ],
+)
+def test_numbers_without_a_meaning_are_refused_by_name(tmp_path, array, reason):
+    with pytest.raises(ValueError, match=rf"x\.tif cannot be read: .*{reason}"):
+        read(tmp_path, Image.fromarray(array.astype(np.float32)), ".tif")
+
+
+def png_of_16_bits(path, array):
+    """Colours of 16 bits, which Pillow reads but cannot write."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    h, w, _ = array.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    parts = (b"IHDR", struct.pack(">IIBBBBB", w, h, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+
+
+def test_colours_of_16_bits_come_out_right_or_are_refused(tmp_path):
+    ramp = np.repeat(messy.RAMP[..., None], 3, 2)
+    png_of_16_bits(tmp_path / "a.png", ramp * 65535)
+    np.testing.assert_allclose(np.asarray(read_image(tmp_path / "a.png", (8, 8), 1))[0], messy.RAMP[0] * 255, atol=1)
+    for white in (255, 4095):
+        png_of_16_bits(tmp_path / "a.png", ramp * white)
+        with pytest.raises(ValueError, match=r"a\.png cannot be read: 16 bits a channel, of which the upper"):
+            read_image(tmp_path / "a.png", (8, 8), 3)
+
+
+def test_a_dark_bitmap_of_16_bits_a_pixel_is_no_picture_of_16_bits_a_channel(tmp_path):
+    dark = struct.pack("<2sIHHI", b"BM", 54 + 8, 0, 0, 54) + struct.pack(
+        "<IiiHHIIiiII", 40, 2, 2, 1, 16, 0, 8, 0, 0, 0, 0
+    )
+    (tmp_path / "a.bmp").write_bytes(dark + struct.pack("<4H", *[1 << 10] * 4))
+    assert np.asarray(read_image(tmp_path / "a.bmp", (8, 8), 3)).max() == 8
+
+
+# Files that are not what they say
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_damaged_camera_data_are_no_reason_to_lose_a_picture(tmp_path, suffix):
+    image = read(tmp_path, RGB, suffix, exif=b"Exif\0\0garbage garbage")
+    np.testing.assert_allclose(shown(image), COLOUR, atol=3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_orientation_is_turned_upright(tmp_path, turn, channels):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    messy.picture(3).save(tmp_path / "x.png", exif=exif.tobytes())
+    expected = ImageOps.exif_transpose(Image.open(tmp_path / "x.png")).convert({1: "L", 3: "RGB"}[channels])
+    assert np.array_equal(np.asarray(read_image(tmp_path / "x.png", (8, 8), channels)), np.asarray(expected))
+
+
+def test_avif_and_jfif_are_read(tmp_path):
+    for name, kind in (("x.avif", "AVIF"), ("x.jfif", "JPEG")):
+        RGB.save(tmp_path / name, kind)
+        np.testing.assert_allclose(shown(read_image(tmp_path / name, (8, 8), 3)), COLOUR, atol=4)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (messy.bomb, "too large: Image size .2500000000 pixels. exceeds limit"),
+        (messy.fifo, "not a regular file"),
+        (lambda path: path.mkdir(), "not a regular file"),
+        (lambda path: path.touch(), "the file is empty"),
+        (lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "not an image"),
+        (lambda path: path.write_bytes(b"<html>"), "not an image"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_line(tmp_path, make, reason):
+    """A pipe is not waited for, and an EPS in disguise starts no Ghostscript."""
+    make(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/x\.png cannot be read: {reason}[^\n]*$"):
+        read_image(tmp_path / "x.png", (8, 8), 3)
+    with pytest.raises(FileNotFoundError):
+        read_image(tmp_path / "y.png", (8, 8), 3)
+
+
+def mutated(whole, rng):
+    """Bytes changed, cut out, doubled or cut off."""
+    data = bytearray(whole)
+    for _ in range(rng.integers(1, 6)):
+        at, length = int(rng.integers(len(data))), int(rng.integers(1, 9))
+        kind = rng.integers(4)
+        if kind == 0:
+            data[at : at + length] = rng.bytes(length)
+        elif kind == 1:
+            del data[at : at + length]
+        elif kind == 2:
+            data[at:at] = data[at : at + length]
+        else:
+            data[at] = rng.choice([0, 1, 127, 128, 255])
+    return bytes(data[: rng.integers(1, len(data))] if rng.integers(5) == 0 else data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "I;16", "F"])
+def test_damaged_files_of_any_kind_are_read_or_refused_but_nothing_else_escapes(tmp_path, kind):
+    buffer, rng = io.BytesIO(), np.random.default_rng(0)
+    image = {"I;16": numbers(65535, np.uint16), "F": numbers(1, np.float32)}.get(kind, messy.picture(1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with_exif = {"exif": exif.tobytes()} if kind in ("PNG", "JPEG", "WEBP") else {}
+    image.save(buffer, {"I;16": "PNG", "F": "TIFF"}.get(kind, kind), **with_exif)
+    refused = 0
+    for i in range(60):
+        path = tmp_path / f"{i}.png"
+        path.write_bytes(mutated(buffer.getvalue(), rng))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                assert read_image(path, (8, 8), 3).mode == "RGB"
+        except pixels.Unreadable as error:
+            assert error.reason and "\n" not in str(error)
+            refused += 1
+    assert refused or kind in ("BMP", "F", "PPM", "I;16")
+
+
+# Threads
+
+
+def test_datasets_work_in_a_forked_process_after_they_were_used(tmp_path):
+    """Threads do not survive a fork: a pool of the parent's would wait for ever."""
+    code = (
+        "import os, sys, torch, signal, threading\n"
+        "from varlite.datasets import open_dataset\n"
+        "assert threading.active_count() == 1\n"
+        "data = open_dataset(sys.argv[1], 'train', (8, 8), 3)\n"
+        "a = data.images(torch.arange(6))\n"
+        "if (child := os.fork()) == 0:\n"
+        "    signal.alarm(20)\n"
+        "    os._exit(0 if torch.equal(data.images(torch.arange(6)), a) else 1)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    root = messy.folder(tmp_path, {"cats": 5, "dogs": 5})
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, root], timeout=60, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
