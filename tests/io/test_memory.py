@@ -28,5 +28,5 @@ def test_memory_that_is_kept_is_not_asked_for_page_by_page_again_and_does_not_gr
 
 def test_it_is_imported_where_there_is_no_module_resource():
     """On Windows."""
-    code = "import sys; sys.modules['resource'] = None; import varlite.io.memory, varlite.io.files, varlite.io.places"
+    code = "import sys; sys.modules['resource'] = None; import varlite.io.memory, varlite.io.places"
     subprocess.run([sys.executable, "-c", code], check=True)
