@@ -125,17 +125,17 @@ def test_the_order_does_not_depend_on_that_of_the_directory(tmp_path):
 
 
 def test_a_folder_that_cannot_be_a_dataset_is_refused_with_what_is_wanted(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"neither the name of a dataset \(fashion, cifar10\) nor a folder"):
+    with pytest.raises(FileNotFoundError, match=r"neither the name of a dataset \(fashion, cifar10, .*\) nor a folder"):
         open_dataset(str(tmp_path / "nothing"), "train", (14, 14), 1)
     with pytest.raises(ValueError, match="must hold one sub-folder of images for each class"):
         open_dataset(str(tmp_path), "train", (14, 14), 1)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "notes.txt").write_text("no image")
-    with pytest.raises(ValueError, match=r"/a holds no images \(\.jpg, \.jpeg, \.png"):
+    with pytest.raises(ValueError, match=r"/a holds no images \(\.jpg, \.jpeg.*; left out: .* 1 \.txt"):
         open_dataset(str(tmp_path), "train", (14, 14), 1)
     save(tmp_path / "a" / "0.png", np.zeros((4, 4), np.uint8))
-    with pytest.raises(ValueError, match="too few images to leave any for the train split"):
-        open_dataset(str(tmp_path), "train", (14, 14), 1)
+    with pytest.raises(ValueError, match="too few images to leave any for the test split"):
+        open_dataset(str(tmp_path), "test", (14, 14), 1)
     with pytest.raises(ValueError, match="grey or RGB, the model wants 4 channels"):
         open_dataset(str(tmp_path), "test", (14, 14), 4)
 
@@ -181,7 +181,7 @@ def test_an_unreadable_image_is_replaced_by_the_next_with_its_label_and_noted(tm
         assert torch.equal(images, whole[[0, 2, 2, 4, 4, 5, 6, 0]])  # after the last comes the first
         assert data.labels.tolist() == [0, 0, 0, 1, 1, 1, 1, 0]
     assert sorted(data.skipped) == ["train/round/001.png", "train/round/003.png", "train/square/003.png"]
-    assert all(": " in reason for reason in data.skipped.values())
+    assert all(data.skipped.values())
 
 
 def test_an_image_too_large_for_memory_is_skipped(tmp_path, monkeypatch):
@@ -189,7 +189,7 @@ def test_an_image_too_large_for_memory_is_skipped(tmp_path, monkeypatch):
     save(tmp_path / "train" / "round" / "000.png", np.zeros((60, 60), np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 14 * 14)
     images = data.images(torch.arange(4))
-    assert torch.equal(images[0], images[1]) and "DecompressionBombError" in data.skipped["train/round/000.png"]
+    assert torch.equal(images[0], images[1]) and "too large: Image size (3600" in data.skipped["train/round/000.png"]
 
 
 def test_a_few_unreadable_images_among_many_are_no_reason_to_stop(tmp_path):
@@ -201,27 +201,82 @@ def test_a_few_unreadable_images_among_many_are_no_reason_to_stop(tmp_path):
     assert len(data.skipped) == 12
 
 
+def test_a_tenth_of_a_small_folder_may_be_broken(tmp_path):
+    data = train_folder(tmp_path, per_class=50)
+    for i in range(10):
+        damage(tmp_path / "train" / "square" / f"{5 * i:03d}.png", "truncated")
+    for _ in range(3):
+        data.images(torch.arange(100))
+    assert len(data.skipped) == 10
+
+
+def test_a_class_that_is_broken_as_a_whole_is_replaced_from_all_over_unless_it_is_a_large_share(tmp_path, monkeypatch):
+    data = train_folder(tmp_path, per_class=40)
+    monkeypatch.setattr(ImageFolder, "IN_A_ROW", 20)
+    for i in range(30):
+        damage(tmp_path / "train" / "round" / f"{i:03d}.png", "truncated")
+    with pytest.raises(
+        OSError, match=r"of 20 images, evenly spread, from .*, most of them in train/round \(\d+\): train/r"
+    ):
+        data.images(torch.arange(30))
+    data = ImageFolder(tmp_path, "train", (14, 14), 1, most_unreadable=0.5)
+    assert data.images(torch.arange(30)).shape == (30, 1, 14, 14)
+    assert len(data.skipped) == 30
+    with pytest.raises(ValueError, match=r"most_unreadable is a share from 0 to 1, got 5"):
+        ImageFolder(tmp_path, "train", (14, 14), 1, most_unreadable=5)
+
+
+def test_an_image_that_was_unreadable_for_a_moment_is_used_again_with_its_own_label(tmp_path):
+    data = train_folder(tmp_path, per_class=4)
+    whole = data.images(torch.arange(8))
+    path = tmp_path / "train" / "round" / "003.png"
+    path.rename(tmp_path / "elsewhere")
+    assert torch.equal(data.images(torch.tensor([3]))[0], whole[4]) and data.labels[3] == 1
+    assert data.retry(data.skipped).tolist() == []
+    (tmp_path / "elsewhere").rename(path)
+    assert data.retry(["train/round/003.png", "other.png"]).tolist() == [3]
+    assert torch.equal(data.images(torch.tensor([3]))[0], whole[3]) and data.labels[3] == 0 and not data.skipped
+
+
 def test_a_disk_that_went_away_stops_the_training(tmp_path):
     data = train_folder(tmp_path, per_class=30)
     data.images(torch.arange(60))
     for i in range(0, 30, 2):
         damage(tmp_path / "train" / "square" / f"{i:03d}.png", "vanished")
-    with pytest.raises(
-        OSError, match=r"data: 15 of 120 images drawn from .* cannot be read, the last of them train/sq"
-    ):
-        data.images(torch.arange(60))
+    data.images(torch.arange(60))
     shutil.rmtree(tmp_path / "train")
-    with pytest.raises(OSError, match=r"60 images in a row from .* cannot be read.*FileNotFoundError.*restored"):
+    with pytest.raises(
+        OSError, match=r"60 images in a row .* cannot be read.* \(No such file or directory\).*restored"
+    ):
         data.images(torch.arange(5))
 
 
-def test_a_hundred_thousand_images_would_be_listed_in_seconds(tmp_path):
-    """Nothing is opened: neither for the list nor for the checksum. Here five thousand, in less than one."""
+def test_a_hundred_thousand_images_are_listed_in_seconds(tmp_path):
+    """None is opened for the list. Here two thousand, in less than one."""
     for name in "ab":
         (tmp_path / name).mkdir()
-        for i in range(2500):
+        for i in range(1000):
             (tmp_path / name / f"{i:05d}.jpg").touch()
     start = time.monotonic()
-    data = ImageFolder(tmp_path, "train", (14, 14), 1)
-    assert len(data.checksum) == 64 and len(data.names) == 4500
+    assert len(ImageFolder(tmp_path, "train", (14, 14), 1).names) == 1800
     assert time.monotonic() - start < 1
+
+
+def test_every_class_keeps_an_image_to_train_on(tmp_path):
+    for i in range(30):
+        save(tmp_path / f"c{i}" / "only.png", np.zeros((4, 4), np.uint8))
+    train = ImageFolder(tmp_path, "train", (4, 4), 1)
+    assert train.labels.tolist() == list(range(30))
+    with pytest.raises(ValueError, match="too few images to leave any for the test split"):
+        ImageFolder(tmp_path, "test", (4, 4), 1)
+
+
+def test_the_same_images_elsewhere_have_the_same_checksum(tmp_path):
+    image_folder(tmp_path / "photos", per_class=11)
+    shutil.copytree(tmp_path / "photos", tmp_path / "scratch" / "photos")
+    names = ["photos", "photos/", "./photos", "scratch", "scratch/photos"]
+    sums = {split: {ImageFolder(f"{tmp_path}/{name}", split, (4, 4), 1).checksum for name in names}
+            for split in ("train", "test")}  # fmt: skip
+    assert len(sums["train"]) == len(sums["test"]) == 1 and sums["train"] != sums["test"]
+    (tmp_path / "photos" / "round").rename(tmp_path / "photos" / "bowls")
+    assert ImageFolder(tmp_path / "photos", "train", (4, 4), 1).checksum not in sums["train"]

@@ -1,10 +1,14 @@
 import io
+import struct
+import zlib
 
+import messy
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from varlite.datasets import pixels
 from varlite.datasets.pixels import chance, crop, read_image, view
 
 COLOUR = (200, 100, 50)
@@ -146,3 +150,95 @@ def test_chances_are_uniform_and_independent():
     for u in (across, down, mirrored):
         assert abs(u.mean() - 0.5) < 0.04
     assert abs(torch.corrcoef(torch.stack([across, down, mirrored])) - torch.eye(3)).max() < 0.08
+
+
+# Numbers of more than 8 bits
+
+
+@pytest.fixture
+def unwarned(monkeypatch):
+    monkeypatch.setattr(pixels, "_warned", set())
+
+
+def numbers(white, dtype):
+    return Image.fromarray((messy.RAMP * white).astype(dtype))
+
+
+@pytest.mark.parametrize(
+    ("white", "dtype", "suffix", "word"),
+    [
+        (1, np.float32, ".tif", None),
+        (255, np.float32, ".tif", "fractions that reach up to 255: 255"),
+        (65535, np.float32, ".tif", "fractions that reach up to 65535: 65535"),
+        (4095, np.uint16, ".png", "16 bits that reach up to 4095: 4095"),
+        (4000, np.uint16, ".tif", "16 bits that reach up to 4000: 4095"),
+        (255, np.uint16, ".png", "16 bits that reach up to 255: 255"),
+        (255, np.int32, ".tif", "32 bits that reach up to 255: 255"),
+        (2**31 - 1, np.int32, ".tif", "32 bits that reach up to 2.14748e+09: 4.29497e+09"),
+        (65535, np.uint16, ".png", None),
+    ],
+)
+def test_a_ramp_stays_a_ramp_and_what_was_guessed_is_said(tmp_path, unwarned, recwarn, white, dtype, suffix, word):
+    image = read(tmp_path, numbers(white, dtype), suffix, 1)
+    whole = 127.5 if white == 2**31 - 1 else 255 * (4000 / 4095 if white == 4000 else 1)
+    np.testing.assert_allclose(np.asarray(image)[0], messy.RAMP[0] * whole, atol=1)
+    assert [str(w.message).partition(" pixels are ")[2].partition(" is taken")[0] for w in recwarn] == [word] * bool(
+        word
+    )
+    assert ("scaled" in image.info) == bool(word)
+    read(tmp_path, numbers(white, dtype), suffix, 3)
+    assert len(recwarn) <= 1  # once for each kind
+
+
+def test_what_the_file_says_is_white_counts(tmp_path, recwarn):
+    image = read(tmp_path, numbers(2000, np.uint16), ".tif", 1, tiffinfo={281: 2000})
+    np.testing.assert_allclose(np.asarray(image)[0], messy.RAMP[0] * 255, atol=1)
+    assert not recwarn.list
+
+
+def test_white_may_be_zero(tmp_path):
+    image = read(tmp_path, numbers(65535, np.uint16), ".tif", 1, tiffinfo={262: 0})
+    np.testing.assert_allclose(np.asarray(image)[0], (1 - messy.RAMP[0]) * 255, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (messy.RAMP * 2 - 1, "pixels range from -1 to 1, and nothing says what is black"),
+        (np.where(messy.RAMP > 0.5, np.nan, 0), "not all numbers"),
+        (np.where(messy.RAMP > 0.5, np.inf, 0), "not all numbers"),
+    ],
+)
+def test_numbers_without_a_meaning_are_refused_by_name(tmp_path, array, reason):
+    with pytest.raises(ValueError, match=rf"x\.tif cannot be read: .*{reason}"):
+        read(tmp_path, Image.fromarray(array.astype(np.float32)), ".tif")
+
+
+def png_of_16_bits(path, array):
+    """Colours of 16 bits, which Pillow reads but cannot write."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    h, w, _ = array.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    parts = (b"IHDR", struct.pack(">IIBBBBB", w, h, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+
+
+def test_colours_of_16_bits_come_out_right_or_are_refused(tmp_path):
+    ramp = np.repeat(messy.RAMP[..., None], 3, 2)
+    png_of_16_bits(tmp_path / "a.png", ramp * 65535)
+    np.testing.assert_allclose(np.asarray(read_image(tmp_path / "a.png", (8, 8), 1))[0], messy.RAMP[0] * 255, atol=1)
+    for white in (255, 4095):
+        png_of_16_bits(tmp_path / "a.png", ramp * white)
+        with pytest.raises(ValueError, match=r"a\.png cannot be read: 16 bits a channel, of which the upper"):
+            read_image(tmp_path / "a.png", (8, 8), 3)
+
+
+def test_a_dark_bitmap_of_16_bits_a_pixel_is_no_picture_of_16_bits_a_channel(tmp_path):
+    dark = struct.pack("<2sIHHI", b"BM", 54 + 8, 0, 0, 54) + struct.pack(
+        "<IiiHHIIiiII", 40, 2, 2, 1, 16, 0, 8, 0, 0, 0, 0
+    )
+    (tmp_path / "a.bmp").write_bytes(dark + struct.pack("<4H", *[1 << 10] * 4))
+    assert np.asarray(read_image(tmp_path / "a.bmp", (8, 8), 3)).max() == 8

@@ -1,14 +1,16 @@
 import errno
 import json
 import os
+import shutil
 import threading
 
+import messy
 import numpy as np
 import pytest
 import torch
 from tiny import image_folder, tiny_tokenizer
 
-from varlite.datasets import ImageFolder, tokens
+from varlite.datasets import ImageFolder, checksums, folders, pixels, tokens
 from varlite.datasets.pixels import to_float
 from varlite.datasets.tokens import cache_tokens, fingerprint
 from varlite.tokenizer import VQVAE
@@ -75,6 +77,7 @@ def test_an_interrupted_call_is_resumed_where_it_was(data, encoded, monkeypatch,
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_stop_at_any_write_is_made_up_for_by_the_next_call(data, tmp_path, monkeypatch, flip):
     """A kill, or a full disk: at every point where something reaches the disk, one after the other."""
+    monkeypatch.setattr(checksums, "SETTLED", 1e9)  # which keeps them from being written as well
     (tmp_path / "images" / "round" / "005.png").write_bytes(b"")
     tokenizer, whole = tiny_tokenizer(), cache_tokens(tiny_tokenizer(), data, "train", batch=54, flip=flip)
     real = {"fsync": os.fsync, "replace": os.replace}
@@ -152,6 +155,45 @@ def test_the_row_of_an_unreadable_image_is_that_of_the_next_label_included(data,
         (a, *_), (label, after) = cached.batch(torch.tensor([names.index(name), names.index(name) + 1]))
         assert torch.equal(a, cached.batch(torch.tensor([names.index(name) + 1]))[0][0])
         assert label == after == 1
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_an_image_that_was_unreadable_for_a_moment_gets_tokens_of_its_own(data, tmp_path, monkeypatch, encoded, flip):
+    tokenizer, read = tiny_tokenizer(), pixels.read_image
+    whole = cache_tokens(tokenizer, data, "train", flip=flip)
+    expected, labels = np.array(whole.tokens), whole.labels
+    monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "other"))
+    broken = {"round/001.png", "round/029.png"}
+
+    def fail(path, *more):
+        if any(str(path).endswith(name) for name in broken):
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path, *more)
+
+    monkeypatch.setattr(folders, "read_image", fail)
+    for _ in range(2):
+        cached = cache_tokens(tokenizer, data, "train", flip=flip)
+        assert cached.meta["skipped"] == dict.fromkeys(sorted(broken), "Input/output error")
+        assert (cached.tokens != expected).any() and not torch.equal(cached.labels, labels)
+    broken.clear()
+    encoded.clear()
+    cached = cache_tokens(tokenizer, data, "train", flip=flip)
+    assert (cached.tokens == expected).all() and torch.equal(cached.labels, labels) and cached.meta["skipped"] == {}
+    assert encoded == [1 + flip] * 2  # the others stay
+
+
+def test_redone_images_of_the_same_names_and_sizes_get_new_tokens(tmp_path):
+    """In the same place, one after the other, even with the times of the first."""
+    tokenizer, place = tiny_tokenizer(), tmp_path / "now"
+    messy.stale(tmp_path)
+    found = []
+    for state in ("before", "after"):
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(tmp_path / state, place)
+        for path in place.rglob("*.bmp"):
+            os.utime(path, (10**9, 10**9))
+        found.append(cache_tokens(tokenizer, str(place), "train"))
+    assert found[0].folder != found[1].folder and (found[0].tokens != found[1].tokens).any()
 
 
 def test_the_sixteenth_bit_is_kept(data, monkeypatch):

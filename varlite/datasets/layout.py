@@ -78,14 +78,14 @@ def find_layout(root: Path) -> Layout:
     place = _unwrapped(root, notes)
     train, test = _splits(place, notes)
     if train is not None and train != place:
-        train = _unwrapped(train, notes)
+        train = _unwrapped(train, notes, in_split=True)
     train = train or place
     if not (classes := sub_folders(train)):
         loose = sum(entry.name.lower().endswith(SUFFIXES) for entry in os.scandir(train))
         hint = f"; the {loose:,} pictures in it are in no class" if loose else ""
         raise ValueError(f"data: {train} must hold one sub-folder of images for each class{hint}")
     if test is not None and not set(sub_folders(test)) & set(classes):
-        test = _unwrapped(test, notes)
+        test = _unwrapped(test, notes, in_split=True)
     if test is not None and not sub_folders(test) and _has_pictures(test):
         notes.append(
             f"{test.relative_to(root)} has pictures but no classes: every tenth of the training pictures is for testing"
@@ -116,10 +116,14 @@ def _leads_up(target: str, parent: str) -> bool:
     return target == parent or parent.startswith(target.rstrip(os.sep) + os.sep)
 
 
-def _unwrapped(folder: Path, notes: list[str]) -> Path:
+def _unwrapped(folder: Path, notes: list[str], in_split: bool = False) -> Path:
     """Where a folder holds nothing but one folder, and so on, that which holds several: an archive unpacked twice."""
     inner = folder
-    while len(names := sub_folders(inner)) == 1 and not _has_pictures(inner) and not TRAIN.fullmatch(names[0].lower()):
+    while (
+        len(names := sub_folders(inner)) == 1
+        and not _has_pictures(inner)
+        and (in_split or not TRAIN.fullmatch(names[0].lower()))
+    ):
         inner = inner / names[0]
     splits = any(TRAIN.fullmatch(name.lower()) for name in names)
     if inner == folder or _has_pictures(inner) or not (len(names) > 1 or splits):

@@ -7,9 +7,10 @@ import os
 import platform
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 DAY = 24 * 3600
+TORCH_WRITE_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream error")
 
 
 @contextmanager
@@ -33,7 +35,11 @@ def atomic(path: Path, sync: bool = True) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _new_file_beside(path)
+        mode = temporary.stat().st_mode
         yield temporary
+        if temporary.stat().st_mode != mode:  # some libraries put a private file of their own in its place
+            with suppress(OSError):
+                os.chmod(temporary, stat.S_IMODE(mode))
         if sync:
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
@@ -56,10 +62,20 @@ def _new_file_beside(path: Path) -> Path:
     return temporary
 
 
+@contextmanager
+def _folder_beside(temporary: Path) -> Iterator[Path]:
+    folder = temporary.with_suffix(".d.half")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _why_not_written(error: BaseException, path: Path) -> OSError | None:
     """One line with the path, for what failed inside `atomic`; None for an error that has nothing to do with files."""
     text = str(error)
-    from_library = isinstance(error, SafetensorError) or "PytorchStreamWriter" in text
+    from_library = isinstance(error, SafetensorError) or any(part in text for part in TORCH_WRITE_ERRORS)
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
     full = full or (from_library and (f"os error {errno.ENOSPC})" in text or _free(path.parent) < 2**20))
     if full:
@@ -85,12 +101,12 @@ def clear_half_written(folder: Path) -> list[str]:
     """
     removed = []
     for path in sorted(folder.glob(".*.half")):
-        host, _, rest = path.name.split(".")[-2].partition("-")
+        host, _, rest = path.name.removesuffix(".half").removesuffix(".d").rpartition(".")[2].partition("-")
         pid = rest.partition("-")[0]
         try:
             gone = host == HOST and pid.isdigit() and not _alive(int(pid))
             if gone or time.time() - path.stat().st_mtime > DAY:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed.append(path.name)
         except OSError:  # another run clears it, or it belongs to somebody else
             continue
@@ -118,9 +134,11 @@ def save_model(path: Path, about: dict[str, Any], tensors: dict[str, torch.Tenso
     """Write a model as safetensors whose header says what it is: `about` holds plain JSON values, "kind" and "config"
     among them. The same contents always make the same file."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic(path) as temporary:
+    # In a folder, since safetensors writes to a file with a name of its own, which a kill would leave behind.
+    with atomic(path) as temporary, _folder_beside(temporary) as folder:
         # One key: safetensors writes several in random order, and each order has its own SHA-256.
-        save_file(tensors, temporary, {"varlite": json.dumps(about)})
+        save_file(tensors, folder / "model", {"varlite": json.dumps(about)})
+        os.replace(folder / "model", temporary)
 
 
 def read_model(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
