@@ -2,12 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 if TYPE_CHECKING:
     import torch
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], tyro.conf.arg(help="Where it computes; auto is the best there is.")
+]
+Data = Annotated[
+    str,
+    tyro.conf.arg(
+        help="fashion (Fashion-MNIST, which ships), still-life (rendered here), cifar10, or a folder of images with a "
+        "sub-folder for each class."
+    ),
+]
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 GRID_COLUMNS = 10
 
@@ -21,7 +32,6 @@ class ModelOptions:
     weights: Path | None = None
     """For the published models, a folder or file with the weights."""
     device: Device = "auto"
-    """Where it computes; auto is the best there is."""
     precision: Precision = "float32"
     """Of the matrix products; the half ones are for GPUs, int8 is for CPUs: faster, and other images."""
 

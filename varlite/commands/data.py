@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from varlite.commands.common import Device, check_counts, pick_device
+from varlite.commands.common import Data, Device, check_counts, pick_device
 
 
 def fetch(name: Annotated[Literal["emoji"], tyro.conf.Positional], out: Path | None = None) -> None:
@@ -31,7 +31,7 @@ def fetch(name: Annotated[Literal["emoji"], tyro.conf.Positional], out: Path | N
 
 def tokenize(
     tokenizer: str = "fashion-vq",
-    data: str = "fashion",
+    data: Data = "fashion",
     split: Literal["train", "test"] = "train",
     flip: bool = False,
     batch: int | None = None,
@@ -44,11 +44,9 @@ def tokenize(
 
     Args:
         tokenizer: a preset, or a folder written by `varlite train-tokenizer`.
-        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images with a sub-folder for each class.
         split: train or test.
         flip: encode the mirror image of each as well, for `varlite train --flip`.
         batch: images encoded at a time; default by their size.
-        device: where it computes; auto is the best there is.
     """
     from varlite.checkpoints.load import load_tokenizer
     from varlite.datasets.tokens import cache_tokens

@@ -1,7 +1,5 @@
 """Masks for `varlite edit`: what is to be repainted, from a picture or a box, and how that is shown."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from varlite.datasets.pixels import read_image
+from varlite.datasets.pixels import open_picture, read_image
 from varlite.editing import box_mask
 from varlite.scales import Scales
 
@@ -17,27 +15,18 @@ Box = tuple[float, float, float, float]
 WHITE = (1, 255, 65535)  # of masks saved as labels, as pictures of 8 bits and of 16
 
 
-@contextmanager
-def readable(argument: str, path: Path) -> Iterator[None]:
-    """Turns whatever Pillow raises for a bad file into an OSError that names the argument and the file."""
-    try:
-        yield
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
-        raise OSError(f"{argument}: {path} cannot be read: {reason}") from None
-
-
 def read_mask(path: Path, image: tuple[int, int], size: tuple[int, int], scales: Scales) -> torch.Tensor:
     """Booleans, True = keep, from a picture whose white is to be repainted.
 
     It has the size of the last scale or `size` (H, W), what the model sees, or else the proportions of the image file,
     (width, height), and is then cropped as that is; a pixel with any white in it is to be repainted.
-    Raises ValueError for other proportions, grey values, transparency, or no white.
+    Raises ValueError for other proportions, grey values, transparency, or no white, and as `open_picture` does.
     """
-    with readable("mask", path), Image.open(path) as file:
-        if file.has_transparency_data and np.asarray(file.convert("RGBA"))[..., 3].min() < 255:
-            raise ValueError(f"mask: {path} is partly transparent; it must be opaque, white where to repaint")
+    with open_picture(path) as file:
+        opaque = not file.has_transparency_data or np.asarray(file.convert("RGBA"))[..., 3].min() == 255
         values = np.asarray(file if file.mode[0] in "IF" else file.convert("L"))
+    if not opaque:
+        raise ValueError(f"mask: {path} is partly transparent; it must be opaque, white where to repaint")
     strange = np.setdiff1d(values, [0, values.max()])
     if len(strange) or values.max() not in (0, *WHITE):
         other = strange[0] if len(strange) else values.max()
@@ -61,8 +50,7 @@ def read_mask(path: Path, image: tuple[int, int], size: tuple[int, int], scales:
 
 def read_picture(path: Path, size: tuple[int, int], channels: int) -> tuple[torch.Tensor, tuple[int, int]]:
     """The image in a file as bytes of `size` (H, W), its middle where proportions differ; and the file's own size."""
-    with readable("image", path):
-        image = read_image(path, size, channels)
+    image = read_image(path, size, channels)
     fitted = ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(fitted)).reshape(*size, -1).permute(2, 0, 1), image.size
 

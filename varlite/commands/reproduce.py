@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union
 
 from tyro.conf import arg, subcommand
 
-from varlite.commands.common import Device, check_counts, pick_device
+from varlite.commands.common import Data, Device, check_counts, pick_device
 from varlite.training.options import Options
 
 OUT, RUNS = Path("out/results"), Path("runs/sweep")
@@ -34,7 +34,6 @@ def fashion(
         seeds: random seeds; the band is what they span.
         models: some of the models; default all that ship.
         out: folder for MODEL.json of each; with data/results they become the band.
-        device: where it computes; auto is the best there is.
     """
     from varlite.experiments import bands
 
@@ -50,7 +49,6 @@ def guidance(num: int = 2000, out: Path = OUT, device: Device = "auto") -> None:
     Args:
         num: class-balanced samples for each setting.
         out: folder for guidance.json.
-        device: where it computes; auto is the best there is.
     """
     from varlite.experiments.bands import reproduce_guidance
 
@@ -66,7 +64,6 @@ def ablation(num: int = 10_000, runs: Path = RUNS, out: Path = OUT, device: Devi
         num: class-balanced samples for each row.
         runs: where `varlite reproduce sweep` trained.
         out: folder for ablation.json.
-        device: where it computes; auto is the best there is.
     """
     from varlite.experiments.ablation import reproduce_ablation
 
@@ -82,7 +79,6 @@ def speed(num: int = 10_000, rounds: int = 5, out: Path = OUT, device: Device = 
         num: class-balanced samples for each model's scores in int8.
         rounds: how often each way takes its turn.
         out: folder for speed.json.
-        device: where it computes; auto is the best there is.
     """
     from varlite.experiments.costs import reproduce_speed
 
@@ -92,12 +88,11 @@ def speed(num: int = 10_000, rounds: int = 5, out: Path = OUT, device: Device = 
 
 
 def codebook(
-    data: str = "fashion", runs: Path = Path("runs/codebook"), out: Path = OUT, training: Options = Options()
+    data: Data = "fashion", runs: Path = Path("runs/codebook"), out: Path = OUT, training: Options = Options()
 ) -> None:
     """Train one small tokenizer with no remedy against codebook collapse, and with each: 17 minutes on two cores.
 
     Args:
-        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
         runs: folder of the trainings.
         out: folder for codebook.json, the curves.
     """

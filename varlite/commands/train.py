@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from varlite.commands.common import Data
 from varlite.training.options import Options
 
 
 def train_tokenizer(
     preset: str = "fashion-vq",
-    data: str = "fashion",
+    data: Data = "fashion",
     out: Path | None = None,
     start: str | None = None,
     training: Options = Options(),
@@ -18,7 +19,6 @@ def train_tokenizer(
 
     Args:
         preset: the configuration and recipe; see `varlite info`.
-        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
         out: folder of this training; default runs/PRESET.
         start: go on from this tokenizer, a preset or folder of the same shape; its schedule of scales may be another.
     """
@@ -28,13 +28,12 @@ def train_tokenizer(
 
 
 def tune_decoder(
-    tokenizer: str = "fashion-vq", data: str = "fashion", out: Path | None = None, training: Options = Options()
+    tokenizer: str = "fashion-vq", data: Data = "fashion", out: Path | None = None, training: Options = Options()
 ) -> None:
     """Go on training a tokenizer's decoder alone: sharper pictures from the same tokens. The same command resumes.
 
     Args:
         tokenizer: a preset, or a folder written by `varlite train-tokenizer`.
-        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
         out: folder of this training; default runs/TOKENIZER-decoder.
     """
     from varlite.training import tune_decoder as decoder
@@ -44,7 +43,7 @@ def tune_decoder(
 
 def train(
     preset: str = "fashion-var-d4",
-    data: str = "fashion",
+    data: Data = "fashion",
     out: Path | None = None,
     tokenizer: str | None = None,
     start: str | None = None,
@@ -58,7 +57,6 @@ def train(
 
     Args:
         preset: the configuration and recipe; see `varlite info`.
-        data: fashion (Fashion-MNIST, which ships), cifar10, or a folder of images, one sub-folder a class.
         out: folder of this training; default runs/PRESET.
         tokenizer: a preset, or a folder written by `varlite train-tokenizer`; default that of START, or the preset's.
         start: go on from this model, a preset or folder of the same shape; for other classes its class table is new.
