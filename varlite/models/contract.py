@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import nn
 
+from varlite.scales import Scales
+
 Ability = Literal["cache", "guidance", "editing", "schedules", "published names"]
 
 # How a refusal goes on after "model: NAME ".
@@ -31,6 +33,8 @@ LACKS: dict[str, str] = {
 class Model(nn.Module):
     """Base of all models: the abilities, stated by the model and asked for by callers."""
 
+    config: Any
+    scales: Scales
     abilities: ClassVar[frozenset[Ability]] = frozenset()
 
 
