@@ -232,7 +232,7 @@ def test_a_model_that_should_ship_and_does_not_says_how_to_make_it(tmp_path, mon
 def test_an_unknown_name_is_answered_with_those_there_are():
     with pytest.raises(ValueError, match=r"unknown model 'var-d17': neither a file or folder here nor .*var-d16"):
         load("var-d17")
-    known = "fashion-vq, fashion-vq-raster, emoji-vq, imagenet-vq"
+    known = "fashion-vq, fashion-vq-raster, emoji-vq, still-vq, imagenet-vq"
     with pytest.raises(ValueError, match=rf"unknown tokenizer 'vq': .* {known}"):
         load_tokenizer("vq")
     with pytest.raises(ValueError, match="weights: only the published models take it"):

@@ -218,6 +218,8 @@ def convert(
         model = _adopt(cls, config, from_published(on_meta(cls, config), tensors, source), source)
     if out.suffix == ".pth" and header["kind"] != "tokenizer":
         require(model, "published names", str(source))
+        if any(h != w for h, w in model.scales.shapes):
+            raise ValueError(f"scales: a published file says nothing of sides, so maps are square; got {config.scales}")
     if dtype is not None:
         model = model.to(dtype)
     if out.suffix == ".safetensors":

@@ -73,12 +73,7 @@ class VAR(NextScale):
     flops_by_part = classmethod(block_formula)  # type: ignore[assignment]
 
     def published_constants(self) -> dict[str, torch.Tensor]:
-        """{published name: value} of the published tensors that are not weights but follow from the configuration.
-
-        Raises ValueError for maps that are not square: the published names have no place for their sides.
-        """
-        if any(h != w for h, w in self.scales.shapes):
-            raise ValueError(f"scales: under the published names maps are square, got {self.scales.sides}")
+        """{published name: value} of the published tensors that are not weights but follow from the configuration."""
         mask_LL = self.published_mask()
         bias = torch.zeros(1, 1, *mask_LL.shape).masked_fill(~mask_LL, -torch.inf)
         zero = torch.zeros(self.config.width)
