@@ -78,6 +78,15 @@ def test_int8_is_refused_elsewhere_than_on_the_cpu_in_float32():
         prepare(lively_var().to("meta"), "int8")
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_model_made_ready_for_sampling_is_neither_trained_nor_saved(precision):
+    ready = prepare(lively_var(), precision)
+    for attempt in (ready.train, ready.state_dict):
+        with pytest.raises(ValueError, match="can be neither trained nor saved: load it once more"):
+            attempt()
+    assert ready.eval() is ready
+
+
 def test_a_torch_without_such_layers_says_so(monkeypatch):
     monkeypatch.setattr("varlite.inference.ENGINES", ())
     with pytest.raises(ValueError, match="has no dynamic int8 layers"):

@@ -1,8 +1,10 @@
 """Models and data small enough for tests."""
 
-import json
 import os
+import resource
+import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,18 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from PIL import Image
 
+from varlite import cli
+from varlite.io import files
 from varlite.models import KINDS, VAR, VARConfig
 from varlite.presets import MODELS, TOKENIZERS, ModelPreset, TokenizerPreset, TokenizerRecipe, TransformerRecipe
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
 from varlite.training import loop
+from varlite.training import run as runs
 from varlite.training import train_tokenizer as stage1
 from varlite.training import train_transformer as stage2
 from varlite.training.options import Options
+from varlite.training.run import Run
 
 SIDES = [1, 2, 3, 5]
 ONE = SIDES[-1:]
@@ -137,13 +143,15 @@ def add_presets(patch: pytest.MonkeyPatch):
     patch.setitem(TOKENIZERS, "tiny-vq", vq)
     var = ModelPreset(var_config(gamma_init=0.1), "tiny-vq", TransformerRecipe(**recipe))
     patch.setitem(MODELS, "tiny-var", var)
-    run_loop = loop.run_loop
+    patch.setattr(loop, "EVERY", loop.Every(log=5, save=7, validate=20))
 
-    def often(*args, **others):
-        return run_loop(*args, **others | {"log_every": 5, "save_every": 7, "validate_every": 20})
 
-    for module in (stage1, stage2):
-        patch.setattr(module, "run_loop", often)
+CLOCK = ("seconds", "images_per_second", "tokens_per_second", "gib")
+
+
+def without_clock(log):
+    """The lines of a log without what differs from run to run."""
+    return [{name: value for name, value in record.items() if name not in CLOCK} for record in log]
 
 
 def train_both(data: Path, out: Path, options: Options = Options(), vq: Path | None = None):
@@ -155,14 +163,14 @@ def train_both(data: Path, out: Path, options: Options = Options(), vq: Path | N
 
 def die_after_saving(step: int):
     """The process ends, as if killed, when the checkpoint of `step` or a later one is written."""
-    save = loop.Run.save
+    save = Run.save
 
-    def save_and_die(run: loop.Run, state: dict):
+    def save_and_die(run: Run, state: dict):
         save(run, state)
         if state["step"] >= step:
             os._exit(9)
 
-    loop.Run.save = save_and_die
+    Run.save = save_and_die
 
 
 def pretend_to_have_gpus():
@@ -171,14 +179,48 @@ def pretend_to_have_gpus():
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
-if __name__ == "__main__":
+def train_in_child(data: Path, out: Path, settings: dict[str, Any]):
+    """`train_both` with options from `settings`, in a process of its own; "vq" and "die" as above."""
     add_presets(pytest.MonkeyPatch())
-    images, out, *given = sys.argv[1:]
-    settings = json.loads(given[0]) if given else {}
+    settings = dict(settings)
     vq = settings.pop("vq", None)
     if "die" in settings:
         die_after_saving(settings.pop("die"))
     options = Options(device="cpu", **settings)
     if options.shard:
         pretend_to_have_gpus()
-    train_both(Path(images), Path(out), options, vq and Path(vq))
+    train_both(data, out, options, vq)
+
+
+def killed_while_saving(data: Path, out: Path, settings: dict[str, Any]):
+    """`train_in_child`, killed when half of the checkpoint of step 14 is written."""
+    whole = torch.save
+
+    def half(state, file):
+        whole(state, file)
+        if state["step"] == 14:
+            file.truncate(file.tell() // 2)
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = half
+    train_in_child(data, out, settings)
+
+
+def command_with_full_disk(words: list[str], limit: int, file: str):
+    """`varlite` where no file can grow beyond `limit` bytes, which is how a full disk looks; if given, only `file`."""
+    add_presets(pytest.MonkeyPatch())
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    atomic = runs.atomic
+
+    @contextmanager
+    def limited(path: Path, *more):
+        whole = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if path.name == file:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, whole[1]))
+        with atomic(path, *more) as temporary:
+            yield temporary
+
+    files.atomic = runs.atomic = limited
+    sys.argv[1:] = words
+    cli.main()

@@ -92,7 +92,21 @@ class JointAttention(Attention):
         return self.all(x_BlC)
 
 
-class PackedLinear(nn.Module):
+class SamplingLayer(nn.Module):
+    """A layer whose weights can neither be trained nor saved any more. Raises ValueError if that is tried."""
+
+    message = "a model made ready for sampling can be neither trained nor saved: load it once more for that"
+
+    def train(self, mode: bool = True) -> "SamplingLayer":
+        if mode:
+            raise ValueError(self.message)
+        return super().train(mode)
+
+    def _save_to_state_dict(self, *_: Any) -> None:
+        raise ValueError(self.message)
+
+
+class PackedLinear(SamplingLayer):
     """A linear layer on a CPU whose weight is reordered once, not in every product; it pays for up to 300 rows."""
 
     def __init__(self, linear: nn.Linear):
@@ -109,6 +123,15 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
 
+class Int8Linear(SamplingLayer):
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
 def quantized(linear: nn.Linear) -> nn.Module:
     """An int8 layer. Raises ValueError where this torch has no engine for it."""
     supported = torch.backends.quantized.supported_engines
@@ -123,4 +146,4 @@ def quantized(linear: nn.Linear) -> nn.Module:
         spec = {nn.Linear: quantization.per_channel_dynamic_qconfig}
         (layer,) = quantization.quantize_dynamic(nn.Sequential(linear), spec)
     torch.backends.quantized.engine = before
-    return layer
+    return Int8Linear(layer.eval())

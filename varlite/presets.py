@@ -8,54 +8,69 @@ import sys
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from varlite.models import MVARConfig, RasterConfig, VARConfig
 from varlite.tokenizer import TokenizerConfig
+
+
+class Range(NamedTuple):
+    """Which values an entry of a recipe may have: from `low` up to but excluding `high`. `open` excludes `low` too."""
+
+    low: float
+    high: float = float("inf")
+    open: bool = False
+
+
+Count = Annotated[int, Range(1)]
+Steps = Annotated[int, Range(0)]
+Positive = Annotated[float, Range(0, open=True)]
+Weight = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
     """How a tokenizer is trained: AdamW, linear warm-up, cosine to zero, EMA of the weights.
 
-    Weights of losses are relative to the squared error. How the codes begin and follow: varlite/training/codebook.py.
+    Loss weights are relative to the squared error. How codes are initialised and updated: varlite/training/codebook.py.
     """
 
-    steps: int
-    batch: int
-    lr: float
-    warmup: int
-    ema: float
-    l1: float  # weight of the absolute error
-    quantizer: float  # weight of the quantizer loss
-    start: Literal["noise", "residuals", "kmeans", "kept"] = "residuals"  # what the codes begin as
+    steps: Count
+    batch: Count
+    lr: Positive
+    warmup: Steps
+    ema: Share
+    l1: Weight  # weight of the absolute error
+    quantizer: Weight  # weight of the quantizer loss
+    start: Literal["noise", "residuals", "kmeans", "kept"] = "residuals"  # initial codes
     reseed: bool = True  # move dead codes, during the first two thirds
-    codebook: Literal["gradient", "mean"] = "gradient"  # what the codes follow
+    codebook: Literal["gradient", "mean"] = "gradient"  # what updates the codes
     perceptual: Literal["none", "lpips", "fashion"] = "none"
-    perceptual_weight: float = 1.0
-    gan: float = 0.0  # weight of the adversary, beside its adaptive factor
-    gan_from: float = 0.22  # share of the steps after which it joins in
-    betas: tuple[float, float] = (0.9, 0.99)
+    perceptual_weight: Weight = 1.0
+    gan: Weight = 0.0  # weight of the adversarial loss, beside its adaptive factor
+    gan_from: Share = 0.22  # share of the steps after which the discriminator joins
+    betas: tuple[Share, Share] = (0.9, 0.99)
 
 
 @dataclass(frozen=True)
 class TransformerRecipe:
-    """How a transformer is trained: AdamW (0.9, 0.95), warm-up, then a cosine to zero or, as in the papers, a line to
-    `final`; EMA of the weights.
+    """How a transformer is trained: AdamW (0.9, 0.95), EMA of the weights, warm-up, then a cosine to zero or, as in the
+    papers, a linear decay to `final` times the peak rate.
 
-    With `final_weight_decay` the decay of weights moves there from `weight_decay` along a cosine.
+    Weight decay moves from `weight_decay` to `final_weight_decay` along a cosine.
     """
 
-    steps: int
-    batch: int
-    lr: float
-    warmup: int
-    ema: float
-    weight_decay: float = 0.05
-    clip: float = 2.0
+    steps: Count
+    batch: Count
+    lr: Positive
+    warmup: Steps
+    ema: Share
+    weight_decay: Weight = 0.05
+    clip: Positive = 2.0
     schedule: Literal["cosine", "linear"] = "cosine"
-    final: float = 0.0
-    final_weight_decay: float = 0.05
+    final: Share = 0.0
+    final_weight_decay: Weight = 0.05
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def test_a_stop_at_any_write_is_made_up_for_by_the_next_call(data, tmp_path, mon
         resumed = cache_tokens(tokenizer, data, "train", batch=16, flip=flip)
         assert (resumed.tokens == whole.tokens).all() and torch.equal(resumed.labels, whole.labels)
         assert resumed.meta["skipped"] == whole.meta["skipped"] and len(resumed.meta["skipped"]) == 1
-    assert stops == 2 * 4 + 3  # two batches, each of four; the description, and its folder
+    assert stops == 1 + 2 * 4 + 3  # the checksums; two batches, each of four; the description, and its folder
 
 
 def test_rows_written_once_are_not_encoded_again(data, encoded, monkeypatch):

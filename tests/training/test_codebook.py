@@ -4,17 +4,16 @@ import pytest
 import torch
 from tiny import SIDES, tiny_images, tiny_tokenizer
 
+from varlite.evaluation.validation import codebook_health, count_codes
 from varlite.scales import Scales
 from varlite.training.codebook import (
     CodeUsage,
     MovingCodes,
-    asked_for,
-    chosen,
-    codebook_health,
-    count_codes,
+    assigned,
     kmeans_codes,
     move_codes,
     residual_codes,
+    scale_residuals,
 )
 
 SCALES = Scales.of(SIDES)
@@ -43,19 +42,19 @@ def quantized():
         return model.quantizer, f, *model.quantizer.encode(f, SCALES)
 
 
-def test_what_the_scales_ask_for_is_what_they_looked_codes_up_for(quantized):
+def test_residuals_of_the_scales_are_what_was_quantized(quantized):
     quantizer, f, idx, f_hats = quantized
-    asked = asked_for(f, f_hats, SCALES)
-    assert [len(z) for z in asked] == [16 * length for length in SCALES.lengths]
-    for z_XZ, idx_Bl in zip(asked, idx, strict=True):
+    residuals = scale_residuals(f, f_hats, SCALES)
+    assert [len(z) for z in residuals] == [16 * length for length in SCALES.lengths]
+    for z_XZ, idx_Bl in zip(residuals, idx, strict=True):
         assert torch.equal(quantizer.nearest(z_XZ), idx_Bl.flatten())
 
 
 def test_new_codes_are_residuals_of_every_scale_in_turn(quantized):
     _, f, _, f_hats = quantized
-    asked = asked_for(f, f_hats, SCALES)
-    for i, code in enumerate(residual_codes(8, asked, torch.Generator())):
-        assert (asked[i % 4] - code).abs().amax(1).min() == 0
+    residuals = scale_residuals(f, f_hats, SCALES)
+    for i, code in enumerate(residual_codes(8, residuals, torch.Generator())):
+        assert (residuals[i % 4] - code).abs().amax(1).min() == 0
 
 
 def test_kmeans_finds_clusters_and_weighs_scales_alike():
@@ -94,12 +93,12 @@ def test_moving_codes_changes_the_rows_alone_in_every_copy_and_resets_their_mome
 
 def test_codes_that_follow_the_mean_arrive_at_the_mean_of_what_chooses_them():
     codes_VZ = torch.tensor([[0.0, 0.0], [9.0, 9.0], [1.0, 1.0]])
-    moving, asked = (
+    moving, residuals = (
         MovingCodes(codes_VZ, decay=0.5),
         [torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[8.0, 8.0]])],
     )
     idx = [torch.tensor([[0, 0]]), torch.tensor([[1]])]
-    n_V, sum_VZ = chosen(idx, asked, 3)
+    n_V, sum_VZ = assigned(idx, residuals, 3)
     assert n_V.tolist() == [2, 1, 0] and sum_VZ.tolist() == [[4, 0], [8, 8], [0, 0]]
     for _ in range(40):
         moving.update(n_V, sum_VZ)

@@ -1,21 +1,18 @@
 """However many processes and micro-steps share a step, they compute what one would."""
 
+import contextlib
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from children import run, run_several
+from tiny import train_in_child
 
 from varlite.io.files import read_model
 from varlite.training import train_tokenizer as stage1
 from varlite.training import train_transformer as stage2
-from varlite.training.engine import Ema, Engine
+from varlite.training.engine import Ema, Engine, check_options
 from varlite.training.options import Options
-
-TINY = Path(__file__).parents[1] / "tiny.py"
 
 
 def losses(folder):
@@ -25,12 +22,11 @@ def losses(folder):
 
 def train_with(images, out, processes=1, **options):
     """Both stages in processes of their own."""
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
-    arguments = [str(TINY), str(images), str(out), json.dumps(options)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "VARLITE_CACHE": str(out / "cache")}
-    command = [sys.executable, *(launch if processes > 1 else []), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150)
-    assert (done.returncode == 0) == ("die" not in options), done.stderr[-3000:]
+    out.mkdir(exist_ok=True)
+    job = (out / "errors", train_in_child, images, out, options)
+    cache = {"VARLITE_CACHE": str(out / "cache")}
+    status = run_several(processes, *job, **cache) if processes > 1 else run(*job, **cache)
+    assert (status == 0) == ("die" not in options), (out / "errors").read_text()[-3000:]
     return out
 
 
@@ -39,7 +35,6 @@ def farthest(a, b):
     return max((a[name] - b[name]).abs().max().item() for name in b)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("processes, accumulate", [(2, 1), (1, 2), (2, 2)])
 def test_processes_and_micro_steps_give_the_loss_curve_of_one_process(trained, tmp_path, processes, accumulate):
     ours = train_with(trained / "images", tmp_path, processes, accumulate=accumulate)
@@ -53,14 +48,12 @@ def test_processes_and_micro_steps_give_the_loss_curve_of_one_process(trained, t
     assert farthest(tmp_path / "second" / "var", trained / "var") < 1e-3
 
 
-@pytest.mark.slow
 def test_a_sharded_training_gives_the_same_loss_curve_and_the_same_whole_model(trained, tmp_path):
     train_with(trained / "images", tmp_path, processes=2, shard=True, vq=str(trained / "vq"))
     assert torch.allclose(losses(tmp_path / "var"), losses(trained / "var"), rtol=1e-3)
     assert farthest(tmp_path / "var", trained / "var") < 1e-3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("before, after", [(1, 2), (2, 1)])
 def test_a_training_goes_on_with_another_number_of_processes(trained, tmp_path, before, after):
     settings = {"vq": str(trained / "vq"), "shard": before == 2}
@@ -88,6 +81,39 @@ def test_sharding_over_one_process_or_of_a_tokenizer_is_refused(trained, presets
         Engine(Options(device="cpu", shard=True))
     with pytest.raises(ValueError, match="shard: a tokenizer is small enough"):
         stage1.train_tokenizer("tiny-vq", str(trained / "images"), tmp_path / "out", Options(shard=True))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"device": "gpu"}, r"device must be one that is here \(auto, cpu.*\), got 'gpu'"),
+        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
+        ({"tensorboard": True}, "tensorboard: the package is not installed"),
+    ],
+)
+def test_options_that_cannot_be_met_are_refused(monkeypatch, options, message):
+    monkeypatch.setattr("varlite.training.engine.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=message):
+        Engine(Options(**options))
+
+
+def test_a_gpu_that_is_not_here_is_refused_and_one_that_is_would_be_taken(monkeypatch):
+    for here in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda here=here: here)
+        refused = pytest.raises(ValueError, match="got 'cuda'") if not here else contextlib.nullcontext()
+        with refused:
+            check_options(Options(device="cuda"))
+
+
+def test_variables_left_over_by_a_launcher_are_one_line(monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="OMPI_COMM_WORLD_SIZE=2 in the environment announces 2 processes"):
+        Engine(Options(device="cpu"))
+
+
+def test_a_training_in_a_process_may_have_another_precision_than_the_one_before():
+    assert Engine(Options(device="cpu", precision="bfloat16")).accelerator.mixed_precision == "bf16"
+    assert Engine(Options(device="cpu")).accelerator.mixed_precision == "no"
 
 
 def test_shares_are_contiguous_and_cover_the_batch():

@@ -4,15 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import SIDES, image_folder, lively_var, random_tokens, tiny_tokenizer, tiny_var, var_config
+from tiny import EXAMPLES, SIDES, image_folder, lively_var, random_tokens, tiny_tokenizer, tiny_var, var_config
 
 from varlite import load
 from varlite.checkpoints import load as pretrained
 from varlite.datasets.tokens import cache_tokens, fingerprint
+from varlite.evaluation.validation import validate_transformer
+from varlite.io.locks import hold
+from varlite.models import KINDS
 from varlite.presets import MODELS, TransformerRecipe
+from varlite.tokenizer import VQVAE
 from varlite.training import train_transformer as stage2
 from varlite.training.options import Options
-from varlite.training.train_transformer import decay_groups, learning_rate, validate_transformer, weight_decay
+from varlite.training.train_transformer import decay_groups, learning_rate, weight_decay
 
 
 @pytest.mark.parametrize(
@@ -187,3 +191,96 @@ def test_dropped_labels_are_those_whose_chance_is_below_the_share():
     model.eval()
     assert torch.equal(dropped, model.loss(tokenizer, idx, null))
     assert torch.equal(kept, model.loss(tokenizer, idx, label_B))
+
+
+def test_stage_two_says_which_pictures_it_skipped_again_when_their_tokens_are_cached(
+    trained, presets, tmp_path, capsys
+):
+    images = shutil.copytree(trained / "images", tmp_path / "images")
+    (images / "round" / "003.png").write_bytes(b"")
+    for out in ("a", "b"):
+        stage2.train("tiny-var", str(images), tmp_path / out, trained / "vq", options=Options(device="cpu", steps=1))
+        assert "skipped 1 pictures that could not be read: round/003.png (" in capsys.readouterr().err
+
+
+@pytest.fixture
+def no_encoding(monkeypatch):
+    def encode(*_):
+        raise AssertionError("something was encoded")
+
+    monkeypatch.setattr(VQVAE, "encode", encode)
+
+
+def of_another_run(out):
+    out.mkdir()
+    (out / "config.json").write_text(json.dumps({"stage": "transformer", "preset": "another"}))
+
+
+def a_file(out):
+    out.write_text("")
+
+
+def locked(out):
+    out.mkdir()
+    return hold(out / ".lock", "")
+
+
+@pytest.mark.parametrize(
+    "prepare, arguments, options, message",
+    [
+        (None, {"preset": "nothing"}, {}, "unknown model preset"),
+        (None, {"tokenizer": "nothing"}, {}, "unknown tokenizer"),
+        (None, {"start": "nothing"}, {}, "unknown model"),
+        (None, {"data": "nothing"}, {}, "data: nothing"),
+        (None, {}, {"accumulate": 3}, "batch must be a multiple of processes x micro-steps"),
+        (None, {}, {"recipe": ("ema=2",)}, "ema must be"),
+        (None, {}, {"shard": True}, "shard: there is one process"),
+        (of_another_run, {}, {}, "preset is another there, tiny-var here"),
+        (a_file, {}, {}, "is a file, not a folder"),
+        (locked, {}, {}, "is being written by another training"),
+    ],
+)  # fmt: skip
+def test_what_can_be_refused_is_refused_before_an_image_is_encoded(
+    trained, presets, tmp_path, no_encoding, prepare, arguments, options, message
+):
+    out = tmp_path / "out"
+    held = prepare(out) if prepare else None
+    given = {"preset": "tiny-var", "data": str(trained / "images"), "tokenizer": trained / "vq"} | arguments
+    with pytest.raises((ValueError, OSError), match=message):
+        stage2.train(**given, out=out, options=Options(**{"device": "cpu"} | options))
+    assert out.exists() == (prepare is not None)
+    del held
+
+
+def test_a_finished_training_says_so_before_its_data_are_opened(trained, presets, monkeypatch, capsys):
+    monkeypatch.setattr(stage2, "open_dataset", None)
+    stage2.train("tiny-var", str(trained / "images"), trained / "var", trained / "vq")
+    assert "is finished; delete it to train again" in capsys.readouterr().err
+
+
+def test_the_same_data_at_another_path_are_the_same_training(trained, presets, tmp_path, no_encoding, monkeypatch):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "var").mkdir(exist_ok=True)
+        shutil.copy(trained / "var" / name, tmp_path / "var" / name)
+    copy = shutil.copytree(trained / "images", tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    for data in (copy, "photos", "./photos", "photos/"):
+        stage2.train("tiny-var", str(data), tmp_path / "var", trained / "vq")
+    (copy / "round" / "000.png").unlink()
+    with pytest.raises(ValueError, match="data_sha256"):
+        stage2.train("tiny-var", "photos", tmp_path / "var", trained / "vq")
+
+
+def test_fine_tuning_from_a_model_whose_card_has_only_scores_ends_with_a_card(trained, presets, tmp_path):
+    start = shutil.copytree(trained / "var", tmp_path / "start")
+    (start / "card.json").write_text(json.dumps({"scores": {}, "scores_command": "varlite evaluate --card"}))
+    options = Options(device="cpu", steps=1)
+    stage2.train("tiny-var", str(trained / "images"), tmp_path / "out", start=str(start), options=options)
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["training"]["preset"] == "tiny-var" and "started_from" not in card
+
+
+def test_sharding_keeps_the_blocks_of_any_kind_whole():
+    names = {kind: stage2.block_names(found.config(depth=2, scales=EXAMPLES[kind][0].get("scales", SIDES)))
+             for kind, found in KINDS.items() if kind in EXAMPLES}  # fmt: skip
+    assert names["var"] == {"Block"} and names["mvar"] == {"MVARBlock"}

@@ -9,19 +9,20 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from filelock import FileLock
 from tqdm import tqdm
 
 from varlite.datasets import Dataset, open_dataset
 from varlite.datasets.batches import ahead
 from varlite.datasets.pixels import to_float
 from varlite.io.files import write_json
+from varlite.io.locks import hold
 from varlite.io.places import cache_folder
+from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
 
 def fingerprint(tokenizer: VQVAE) -> str:
-    """SHA-256 of what tokens depend on: the schedule, encoder, codebook and phi's, but not the decoder."""
+    """SHA-256 of all that tokens depend on: schedule, encoder, codebook and phi, but not the decoder."""
     digest = hashlib.sha256(str(tokenizer.scales.sides).encode())
     for name, tensor in sorted(tokenizer.state_dict().items()):
         if name.startswith(("decoder.", "post_quant.")):
@@ -34,7 +35,7 @@ def fingerprint(tokenizer: VQVAE) -> str:
 class TokenCache:
     """Token maps of a whole dataset on disk: `tokens.npy` (N, L) uint16, memory-mapped, `labels.npy`, `meta.json`.
 
-    Raises ValueError if the files are damaged.
+    Raises ValueError if the files are damaged or do not belong together.
     """
 
     def __init__(self, folder: Path):
@@ -43,8 +44,19 @@ class TokenCache:
             self.meta = json.loads((folder / "meta.json").read_text())
             self.tokens = np.load(folder / "tokens.npy", mmap_mode="r")
             self.labels = torch.from_numpy(np.load(folder / "labels.npy"))
-        except (ValueError, OSError) as error:
+            self._check()
+        except (ValueError, TypeError, KeyError, OSError) as error:
             raise ValueError(f"{folder} is damaged ({error}): delete it, and the tokens are made again") from None
+
+    def _check(self) -> None:
+        self.meta.setdefault("skipped", {})  # older caches do not say
+        n, L, classes = len(self.tokens), Scales.of(self.meta["scales"]).total, len(self.meta["classes"])
+        if self.tokens.dtype != np.uint16 or self.tokens.shape != (n, L):
+            raise ValueError(f"tokens.npy is {self.tokens.dtype} {self.tokens.shape}, not uint16 with rows of {L}")
+        if self.labels.dtype != torch.int64 or self.labels.shape != (n,):
+            raise ValueError(f"labels.npy is {self.labels.dtype} {tuple(self.labels.shape)}, not one int64 per row")
+        if n == 0 or self.labels.min() < 0 or self.labels.max() >= classes:
+            raise ValueError(f"labels.npy does not hold labels of {classes} classes")
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -55,34 +67,45 @@ class TokenCache:
 
 
 @torch.inference_mode()
-def cache_tokens(tokenizer: VQVAE, data: str, split: str, batch: int | None = None, flip: bool = False) -> TokenCache:
+def cache_tokens(
+    tokenizer: VQVAE,
+    data: str,
+    split: str,
+    batch: int | None = None,
+    flip: bool = False,
+    dataset: Dataset | None = None,
+) -> TokenCache:
     """The token maps of a split, from the cache if they are there, otherwise encoded now; interrupted, it resumes.
 
     One folder in VARLITE_CACHE (default ~/.cache/varlite) for each tokenizer and dataset, by their checksums. Images
-    are cut from the middle. With `flip` each has a second row, of its mirror image: 2i is image i, 2i + 1 its mirror.
-    The row of an unreadable image is that of the next that can be read, label included; `meta["skipped"]` names it, and
-    the next call tries it again.
-    `batch` images are encoded at a time; None is what a few GB of memory hold.
+    are center-cropped. With `flip` each has a second row, of its mirror image: 2i is image i, 2i + 1 its mirror. An
+    unreadable image gets the row of the next readable one, label included; `meta["skipped"]` names it, and the next
+    call tries it again.
+    `batch` images are encoded at a time; None is what a few GB of memory hold. `dataset` is the split, if it is open.
     Raises ValueError for a codebook of more than 16 bits, OSError where the disk is too small.
     """
     h, w = tokenizer.image_size()
     batch = min(250, max(1, 2**20 // (h * w))) if batch is None else batch
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
-    dataset = open_dataset(data, split, (h, w), tokenizer.config.channels)
+    if tokenizer.config.vocab > 2**16:
+        raise ValueError(f"tokens are kept in 16 bits: a codebook of {tokenizer.config.vocab} codes is too large")
+    dataset = dataset or open_dataset(data, split, (h, w), tokenizer.config.channels)
     tokenizer_sha256 = fingerprint(tokenizer)
     folder = cache_folder() / f"tokens-{tokenizer_sha256[:12]}-{dataset.checksum[:12]}{'-flip' * flip}"
     if (folder / "meta.json").exists() and not TokenCache(folder).meta["skipped"]:
         return TokenCache(folder)
-    if tokenizer.config.vocab > 2**16:
-        raise ValueError(f"tokens are kept in 16 bits: a codebook of {tokenizer.config.vocab} codes is too large")
     cache_folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(folder.name + ".lock")):  # a second training that wants the same tokens waits
+    busy = f"the tokens of {data} are being made by {{holder}}: waiting for them"
+    lock = hold(folder.with_name(folder.name + ".lock"), busy, wait=True)
+    try:
         if not (folder / "meta.json").exists():
             about = {"data": data, "split": split, "flip": flip, "tokenizer_sha256": tokenizer_sha256}
             _encode(tokenizer, dataset, folder, about, batch)
         elif len(rows := dataset.retry(TokenCache(folder).meta["skipped"])):
             _encode_again(tokenizer, dataset, folder, rows)
+    finally:
+        lock.release()
     return TokenCache(folder)
 
 

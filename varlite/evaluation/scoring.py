@@ -25,14 +25,13 @@ from varlite.evaluation.image_sources import Folder, Npz, open_images
 from varlite.evaluation.metrics import LEAST, METRICS, NEIGHBOURS, OF_LABELS, OF_STATISTICS, Reference, rounded, score
 from varlite.evaluation.samples import PNGs, Samples, Shuffled
 from varlite.evaluation.small_models import Reconstructions, score_tokenizer
+from varlite.evaluation.validation import batches_of, validate_tokenizer, validate_transformer
 from varlite.inference import Precision
 from varlite.io.files import read_model, write_json
 from varlite.io.memory import peak_memory
 from varlite.io.outputs import check_file, check_folder
 from varlite.io.provenance import command, machine, versions
 from varlite.presets import MODELS
-from varlite.training.train_tokenizer import batches_of, validate_tokenizer
-from varlite.training.train_transformer import validate_transformer
 
 BATCH = 250  # of references: theirs must not depend on an option, since their features are kept
 

@@ -9,8 +9,8 @@ from varlite.datasets.fashion import FashionMNIST
 from varlite.datasets.pixels import to_bytes, to_float
 from varlite.evaluation.features import FashionFeatures, extract
 from varlite.evaluation.metrics import Reference, matched_rows, rounded, score
+from varlite.evaluation.validation import validate_tokenizer
 from varlite.tokenizer import VQVAE
-from varlite.training.train_tokenizer import validate_tokenizer
 
 
 class Scorer:

@@ -23,7 +23,7 @@ from varlite.io.places import CHECKPOINTS, RESULTS
 from varlite.io.provenance import command, machine, versions
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.speed.timing import seconds_per_image
-from varlite.training.loop import differences
+from varlite.training.run import differences
 
 SCORES = ("accuracy", "fd", "precision", "recall", "recall_within_class")
 TIME = "seconds_per_image"

@@ -8,8 +8,8 @@ from typing import Any
 from varlite.io.files import write_json
 from varlite.io.provenance import command, machine
 from varlite.presets import TOKENIZERS, TokenizerRecipe
-from varlite.training.loop import override
 from varlite.training.options import Options
+from varlite.training.recipes import override
 from varlite.training.train_tokenizer import train_config
 
 # fashion-vq with fewer channels at the lowest resolution, to be quick.

@@ -1,1 +1,2 @@
-"""Training of both stages: `loop.py` is what they share, `tokenizer.py` is stage 1, `transformer.py` is stage 2."""
+"""Training of tokenizers (stage 1), transformers (stage 2) and the classifier: `run.py` and `loop.py` are
+what they share; `train_tokenizer.py`, `train_transformer.py` and `train_classifier.py` are what each does."""

@@ -1,12 +1,12 @@
-"""The codebook in training: its health, and what keeps it from collapsing.
+"""The codebook in training: how codes are initialised and updated, so that it does not collapse.
 
-Left to itself, a code that is far from everything is never chosen, never gets a gradient and never moves. Remedies, all
-but the last an entry of the recipe, each measured in data/results/codebook.json:
+A code far from every residual is never chosen, gets no gradient and never moves. Remedies, all but the last an entry of
+the recipe, each measured in data/results/codebook.json:
 
-    start=residuals | kmeans     the codes begin as what the quantizer is asked for, instead of as small noise
-    reseed=true                  codes that nothing chooses are moved there, again and again
-    codebook=mean                codes follow the mean of what chose them, instead of a gradient
-    znorm (of the tokenizer)     codes are compared by angle, so that their length keeps none from being chosen
+    start=residuals | kmeans     initialise the codes with residuals that they must quantize, not with small noise
+    reseed=true                  again and again move codes that are hardly chosen onto such residuals
+    codebook=mean                codes are moving averages of the vectors assigned to them, in place of a gradient
+    znorm (of the tokenizer)     codes are compared by angle, so that no code is too long to be chosen
 """
 
 from typing import Any
@@ -14,61 +14,41 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from varlite.evaluation.validation import codebook_health
 from varlite.quantizer import MultiScaleQuantizer
 from varlite.scales import Scales
 
 
 @torch.no_grad()
-def codebook_health(usage_KV: torch.Tensor) -> dict[str, Any]:
-    """From counts of how often each scale drew each code: share of codes used at all; codes used, dead codes and
-    perplexity per scale.
-
-    Perplexity, exp of the entropy, is the number of codes that equal use would need; near 1 a scale has collapsed.
-    """
-    p_KV = usage_KV / usage_KV.sum(1, keepdim=True)
-    perplexity_K = (-(p_KV * p_KV.clamp_min(1e-12).log()).sum(1)).exp()
-    used_K = (usage_KV > 0).sum(1)
-    return {
-        "codes_used": (usage_KV.sum(0) > 0).float().mean().item(),
-        "codes_used_per_scale": used_K.tolist(),
-        "dead_codes_per_scale": (usage_KV.shape[1] - used_K).tolist(),
-        "perplexity_per_scale": [round(p, 1) for p in perplexity_K.tolist()],
-    }
-
-
-def count_codes(idx: list[torch.Tensor], V: int) -> torch.Tensor:
-    """(K, V) counts of the tokens of each scale."""
-    return torch.stack([torch.bincount(idx_Bl.flatten(), minlength=V) for idx_Bl in idx]).float()
-
-
-@torch.no_grad()
-def asked_for(f_BZhw: torch.Tensor, f_hats: list[torch.Tensor], scales: Scales) -> list[torch.Tensor]:
-    """What each scale looked codes up for: the rest that the scales before it left, [(B * l, Z)]."""
+def scale_residuals(f_BZhw: torch.Tensor, f_hats: list[torch.Tensor], scales: Scales) -> list[torch.Tensor]:
+    """The residual that each scale had to quantize, [(B * l, Z)]."""
     before = [torch.zeros_like(f_BZhw), *f_hats[:-1]]
     shrunk = (MultiScaleQuantizer.shrink(f_BZhw - f_hat, k, scales) for k, f_hat in enumerate(before))
     return [rest.flatten(2).transpose(1, 2).flatten(0, 1) for rest in shrunk]
 
 
 @torch.no_grad()
-def residual_codes(n: int, asked: list[torch.Tensor], generator: torch.Generator) -> torch.Tensor:
-    """n codes (n, Z), drawn from what the scales asked for.
+def residual_codes(n: int, residuals: list[torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+    """n codes (n, Z), drawn from the residuals, equally many from each scale.
 
-    Every scale gives an equal share. Drawn over tokens instead, the finest would give nearly all, and the 1 x 1 scale,
-    with one token an image, would be left with the few codes it started on.
+    Drawn uniformly over tokens, nearly all would come from the finest scale; the 1 x 1 scale, with one token per image,
+    would get hardly any.
     """
-    in_turn = [asked[i % len(asked)] for i in range(n)]
+    in_turn = [residuals[i % len(residuals)] for i in range(n)]
     return torch.stack([z_XZ[int(torch.randint(len(z_XZ), (), generator=generator))] for z_XZ in in_turn])
 
 
 @torch.no_grad()
-def kmeans_codes(n: int, asked: list[torch.Tensor], generator: torch.Generator, iterations: int = 10) -> torch.Tensor:
-    """n cluster centres (n, Z) of what the scales asked for, every scale counting the same.
+def kmeans_codes(
+    n: int, residuals: list[torch.Tensor], generator: torch.Generator, iterations: int = 10
+) -> torch.Tensor:
+    """n cluster centres (n, Z) of the residuals, each scale with the same total weight.
 
-    Lloyd's algorithm from `residual_codes`; a centre that attracts nothing stays where it began.
+    Lloyd's algorithm, initialised by `residual_codes`; a centre that no residual is nearest to stays where it is.
     """
-    x_XZ = torch.cat(asked)
-    weight_X = torch.cat([torch.full((len(z),), 1 / len(z), device=z.device) for z in asked])
-    centres_nZ = residual_codes(n, asked, generator)
+    x_XZ = torch.cat(residuals)
+    weight_X = torch.cat([torch.full((len(z),), 1 / len(z), device=z.device) for z in residuals])
+    centres_nZ = residual_codes(n, residuals, generator)
     for _ in range(iterations):
         nearest_X = torch.cdist(x_XZ, centres_nZ).argmin(1)
         total_n = x_XZ.new_zeros(n).index_add_(0, nearest_X, weight_X)
@@ -81,9 +61,9 @@ def kmeans_codes(n: int, asked: list[torch.Tensor], generator: torch.Generator, 
 def move_codes(
     codebooks: list[torch.Tensor], optimizer: torch.optim.Optimizer, rows_V: torch.Tensor, new: torch.Tensor
 ):
-    """Put `new` in the rows where `rows_V` is True of every copy of the codebook.
+    """Put `new` into the rows where `rows_V` is True, in every copy of the codebook.
 
-    The optimizer knows the first copy; its moments of a moved code start from zero.
+    The first copy is the optimizer's parameter; the moments of its moved codes restart at zero.
     """
     for weight in codebooks:
         weight[rows_V] = new.to(weight.dtype)
@@ -109,11 +89,11 @@ class CodeUsage:
         return codebook_health(counts_KV)
 
     def dead(self, below: float = 0.05) -> torch.Tensor:
-        """Codes that every scale draws less often than `below` times an equal share."""
+        """Codes that every scale chooses less often than `below` times an equal share."""
         return self.share_KV.amax(0) < below / self.share_KV.shape[1]
 
     def revive(self, rows_V: torch.Tensor) -> None:
-        """Give moved codes the time to be found before they are judged again."""
+        """Give moved codes time to be chosen before they can count as dead again."""
         self.share_KV[:, rows_V] = 1 / self.share_KV.shape[1]
 
     def state_dict(self) -> dict[str, Any]:
@@ -124,7 +104,7 @@ class CodeUsage:
 
 
 class MovingCodes:
-    """Codes as moving averages of what chose them (arXiv 1711.00937, appendix A), in place of a gradient.
+    """Codes as moving averages of the vectors assigned to them (arXiv 1711.00937, appendix A), in place of a gradient.
 
     N <- d N + (1 - d) n,  M <- d M + (1 - d) sum z,  code = M / N; a code that is hardly chosen stays where it is.
     """
@@ -134,7 +114,7 @@ class MovingCodes:
         self.restart(torch.ones(len(codes_VZ), dtype=torch.bool), first=True)
 
     def restart(self, rows_V: torch.Tensor, first: bool = False) -> None:
-        """Codes that were moved begin with the weight of one choice."""
+        """Restart the averages of moved codes, as if each had been chosen once."""
         if first:
             self.n_V, self.m_VZ = torch.ones_like(self.codes_VZ[:, 0]), self.codes_VZ.detach().clone()
         self.n_V[rows_V] = 1.0
@@ -155,8 +135,8 @@ class MovingCodes:
             mine.copy_(kept)
 
 
-def chosen(idx: list[torch.Tensor], asked: list[torch.Tensor], V: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """How often each code was chosen (V,), and the sum of what chose it (V, Z), over all scales."""
-    idx_X, z_XZ = torch.cat([i.flatten() for i in idx]), torch.cat(asked)
+def assigned(idx: list[torch.Tensor], residuals: list[torch.Tensor], V: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many vectors were assigned to each code (V,), and their sum (V, Z), over all scales."""
+    idx_X, z_XZ = torch.cat([i.flatten() for i in idx]), torch.cat(residuals)
     one_hot_XV = F.one_hot(idx_X, V).to(z_XZ.dtype)
     return one_hot_XV.sum(0), one_hot_XV.T @ z_XZ

@@ -1,22 +1,24 @@
-"""The engine under every training: accelerate, set up for what these trainings need. One process or many, one command.
+"""Processes, devices, precision and micro-steps of every training, by way of accelerate.
 
     varlite train ...                                         one process, on the GPU if there is one
-    torchrun --nproc-per-node 8 -m -- varlite train ...          eight, each with an eighth of every batch
+    torchrun --nproc-per-node 8 -m -- varlite train ...       eight, each with an eighth of every batch
 
-A step is its global batch: however many processes and micro-steps share it, they compute what one would.
+`batch` is the global batch: however many processes and micro-steps share it, they compute what one process would.
 """
 
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from accelerate import Accelerator, FullyShardedDataParallelPlugin
-from accelerate.state import AcceleratorState
-from accelerate.utils import send_to_device
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType, send_to_device
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from varlite.io.launcher import check_launcher
 from varlite.io.memory import peak_memory
 from varlite.training.options import Options
 
@@ -25,7 +27,7 @@ WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class Door(nn.Module):
-    """Leads to every method of a model: DDP, FSDP and autocast act on `forward` alone."""
+    """Routes any method of a model through `forward`, the only call that DDP, FSDP and autocast wrap."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -36,15 +38,15 @@ class Door(nn.Module):
 
 
 class Engine:
-    """Accelerate with the options given. `main` is the process that writes files.
+    """Accelerate with the given options. `main` is the process that writes files.
 
-    Raises ValueError if sharding is asked of a single process, or micro-steps are fewer than one.
+    Raises ValueError for options that cannot be met: a device that is not here, sharding over a single process,
+    less than one micro-step, TensorBoard without its package, variables of a launcher that did not start this.
     """
 
-    def __init__(self, options: Options, blocks: tuple[str, ...] = ()):
-        """`blocks` are the class names of the modules that sharding keeps together."""
-        if options.accumulate < 1:
-            raise ValueError(f"accumulate must be at least 1, got {options.accumulate}")
+    def __init__(self, options: Options, blocks: Iterable[str] = ()):
+        """`blocks` are the class names of the modules that sharding keeps whole."""
+        check_options(options)
         plugin = None
         if options.shard:
             plugin = FullyShardedDataParallelPlugin(
@@ -53,7 +55,9 @@ class Engine:
                 transformer_cls_names_to_wrap=list(blocks),
                 state_dict_type="FULL_STATE_DICT",
             )
-        AcceleratorState._reset_state()  # else a second training in one process could not have another precision
+        # Accelerate keeps precision, and device, of the first training in a process for all later ones.
+        alone = PartialState._shared_state.get("distributed_type") in (None, DistributedType.NO)
+        AcceleratorState._reset_state(reset_partial_state=alone)
         self.accelerator = Accelerator(
             cpu=options.device == "cpu",
             mixed_precision=PRECISION[options.precision],
@@ -141,14 +145,26 @@ class Engine:
         return self.accelerator.reduce(x, "sum")
 
     def wait(self) -> None:
-        """For all processes: until then the files of `main` may not be there."""
+        """Wait for all processes; before that, files that `main` writes may not be there."""
         self.accelerator.wait_for_everyone()
 
     def any(self, mine: bool) -> bool:
-        """Whether it is so in any process: they must agree before one of them stops."""
+        """True if `mine` is True in any process: they must agree before one of them stops."""
         if self.processes == 1:
             return mine
         return bool(self.sum(torch.tensor(float(mine), device=self.device)) > 0)
+
+
+def check_options(options: Options) -> None:
+    here = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not here.get(options.device, False):
+        names = ", ".join(name for name in here if here[name])
+        raise ValueError(f"device must be one that is here ({names}), got {options.device!r}")
+    if options.accumulate < 1:
+        raise ValueError(f"accumulate must be at least 1, got {options.accumulate}")
+    if options.tensorboard and find_spec("tensorboard") is None:
+        raise ValueError("tensorboard: the package is not installed: pip install tensorboard")
+    check_launcher()
 
 
 class Trained:

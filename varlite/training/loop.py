@@ -1,28 +1,26 @@
-"""What every training shares: a folder that survives a kill, a log, a schedule, and the loop.
+"""The loop of every training: steps, log, validation, checkpoints, signals."""
 
-The folder holds `config.json`, `log.jsonl` (one line per log step), `checkpoint.pt` (all that resuming needs) and, at
-the end, `model.safetensors` and `card.json`. The same command again goes on from the last checkpoint, bit for bit.
-"""
-
-import json
 import math
-import pickle
 import signal
-import sys
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
+from typing import Any, Protocol
 
 import torch
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from varlite.io.files import atomic, save_model, write_json
-from varlite.io.provenance import machine
 from varlite.training.engine import Engine
 from varlite.training.options import Options
+from varlite.training.run import Run
+
+# A scheduler's warning or end, Ctrl-C, a closed terminal. Windows has only some of them.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+]
 
 
 class Stateful(Protocol):
@@ -31,248 +29,198 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
-def warmup_cosine(step: int, steps: int, warmup: int) -> float:
-    """Factor of the learning rate at `step` of `steps`: linear up over `warmup`, then a cosine down to zero."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+@dataclass(frozen=True)
+class Every:
+    """After how many steps a line is logged, a checkpoint written, the model validated."""
+
+    log: int = 50
+    save: int = 250
+    validate: int = 1000
 
 
-def warmup_linear(step: int, steps: int, warmup: int, final: float) -> float:
-    """The same of the papers: up from 0.005 over `warmup`, flat for a twentieth of the rest, then linear to `final`."""
-    if step < warmup:
-        return 0.005 + 0.995 * step / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return 1.0 if progress < 0.05 else 1 - (1 - final) * (progress - 0.05) / 0.95
+EVERY = Every()
 
 
-def step_seed(seed: int, step: int, process: int = 0) -> int:
-    """Every step draws its own random numbers, so that resuming needs no memory of those drawn before."""
-    return ((seed * 1_000_003 + step) * 1_000_003 + process) % 2**63
+class Training:
+    """One training, as the loop needs it. Each of the three is a subclass.
 
-
-class Run:
-    """The folder of one training; of its processes, only the `main` one writes.
-
-    Raises ValueError, naming every difference, if the folder belongs to a training with another configuration, and
-    OSError if it cannot be written or another training is in it; all before anything is computed.
+    A subclass fills `parts`: the model, its optimizer and whatever else changes, everything a checkpoint must hold.
     """
 
-    def __init__(self, out: Path, config: dict[str, Any], command: str, main: bool = True):
-        self.out, self.config, self.command, self.main = out, json.loads(json.dumps(config)), command, main
-        self.step = 0  # steps done
-        if not main:
-            return
-        out.mkdir(parents=True, exist_ok=True)
-        # Held until the process ends, in whatever way.
-        self._lock = FileLock(out / ".lock")
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            raise OSError(f"{out} is being written by another training: wait for it, or use another --out") from None
-        for half in out.glob(".checkpoint.pt.*"):  # of a process that was killed while it wrote
-            half.unlink()
-        path = out / "config.json"
-        if path.exists():
-            old = json.loads(path.read_text())
-            if changed := differences(old, self.config):
-                raise ValueError(
-                    f"{out} holds a training of another configuration ({'; '.join(changed)}): use another --out"
-                )
-        else:
-            write_json(path, self.config)
+    def __init__(self, run: Run, engine: Engine, options: Options, recipe: Any, per_step: dict[str, int]):
+        """`per_step` counts what a step processes, {"images": 64}, for the speeds in the log."""
+        self.run, self.engine, self.options, self.recipe, self.per_step = run, engine, options, recipe, per_step
+        self.parts: dict[str, Stateful] = {}
+        self.first_line: dict[str, Any] | None = None  # logged as step 0
+        self.every: Every = EVERY
 
-    def release(self) -> None:
-        """Let other trainings into the folder. The end of the process does so, too."""
-        if self.main:
-            self._lock.release()
+    def step(self, step: int) -> dict[str, float]:
+        """One optimizer step; figures to log, "loss" among them. Random numbers are seeded before each call."""
+        raise NotImplementedError
 
-    @property
-    def model_path(self) -> Path:
-        return self.out / "model.safetensors"
+    def validate(self) -> dict[str, Any]:
+        """Scores for the log."""
+        raise NotImplementedError
 
-    def finished(self) -> bool:
-        """Whether the model is there; says so, since the same command then has nothing to do."""
-        if self.model_path.exists() and self.main:
-            print(f"{self.out} is finished; delete it to train again", file=sys.stderr)
-        return self.model_path.exists()
+    def report(self) -> dict[str, Any]:
+        """What each line of the log holds besides the means of the steps' figures."""
+        return {}
 
-    def load(self) -> dict[str, Any] | None:
-        """The last checkpoint, or None. Lines logged after it are dropped: they will be written again."""
-        path = self.out / "checkpoint.pt"
-        if not path.exists():
-            self._keep_log_to(-1)
-            return None
-        try:
-            # Mapped: of the many processes of one machine, each takes its shard from the same pages.
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):  # their messages are torch's, many lines long
-            raise ValueError(f"{path} is damaged: delete {self.out} to start again") from None
-        self._keep_log_to(state["step"])
-        return state
+    def about(self) -> dict[str, Any]:
+        """The header of the file of weights: kind, configuration."""
+        raise NotImplementedError
 
-    def _keep_log_to(self, step: int) -> None:
-        if not self.main:
-            return
-        path = self.out / "log.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        with atomic(path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept))
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights to keep in the end, gathered from all processes."""
+        raise NotImplementedError
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Raises OSError, the last checkpoint as it was, where there is no room for another."""
-        path = self.out / "checkpoint.pt"
-        try:
-            with atomic(path) as temporary:
-                torch.save(state, temporary)
-        except (OSError, RuntimeError) as error:  # of a full disk torch's writer tells with a RuntimeError
-            reason = str(error).splitlines()[0]
-            raise OSError(
-                f"{path} could not be written ({reason}); the last one is kept, and the same command goes on from it"
-            ) from None
+    def beside(self) -> dict[str, tuple[dict[str, Any], dict[str, torch.Tensor]]]:
+        """Other models, (header, weights) by file name, without which this one is of no use."""
+        return {}
 
-    def finish(
-        self, about: dict[str, Any], tensors: dict[str, torch.Tensor], seconds: float, started_from: Path | None = None
-    ) -> Path:
-        """Write the model and its card: where the weights come from, without scores yet.
+    def set_rate(self, optimizer: torch.optim.Optimizer, factor: float) -> float:
+        lr = self.recipe.lr * factor
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        return lr
 
-        `started_from` is the file of the model that was trained further; what its card says goes onto this one.
-        """
-        if not self.main:
-            return self.model_path
-        # The card first: a folder with a model counts as finished.
-        record = {"minutes": round(seconds / 60, 1), "machine": machine(), "command": self.command}
-        before = started_from.parent / "card.json" if started_from is not None else None
-        history = json.loads(before.read_text()) if before is not None and before.exists() else {}
-        write_json(
-            self.out / "card.json",
-            {"training": self.config | record} | ({"started_from": history["training"]} if history else {}),
-        )
-        save_model(self.model_path, about, tensors)
-        self.release()
-        return self.model_path
-
-    def log(self, record: dict[str, Any]) -> None:
-        if not self.main:
-            return
-        with open(self.out / "log.jsonl", "a") as file:
-            file.write(
-                json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in record.items()}) + "\n"
-            )
+    def train(self) -> Path:
+        """Run all steps, resuming from the last checkpoint; returns the path of the finished model."""
+        seconds = run_loop(self)
+        self.run.finish(self.about(), self.weights(), seconds, self.beside())
+        self.engine.wait()  # until then the files may not be there
+        return self.run.model_path
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """What two configurations disagree on, entry by entry."""
-    found = []
-    for name in sorted(set(old) | set(new)):
-        a, b = old.get(name), new.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{name}.")
-        elif a != b:
-            found.append(f"{prefix}{name} is {a} there, {b} here")
-    return found
+def run_loop(training: Training) -> float:
+    """Take the steps that remain; returns the seconds spent, those of earlier starts included.
 
-
-def run_loop(
-    run: Run,
-    engine: Engine,
-    parts: dict[str, Stateful],
-    train_step: Callable[[int], dict[str, float]],
-    validate: Callable[[], dict[str, Any]],
-    steps: int,
-    per_step: dict[str, int],
-    seed: int = 0,
-    start: dict[str, Any] | None = None,
-    tensorboard: bool = False,
-    report: Callable[[], dict[str, Any]] = dict,
-    log_every: int = 50,
-    save_every: int = 250,
-    validate_every: int = 1000,
-) -> float:
-    """Run `train_step(step)` for steps 0 .. steps-1, resuming from the folder's checkpoint; returns seconds spent.
-
-    `parts` are the model, the optimizer and whatever else changes: everything a checkpoint must hold. All random
-    numbers of a step come from `seed` and its number. `per_step` counts what a step goes through, {"images": 64}, for
-    the speeds in the log; `start` is logged as step 0; `report()` adds to each line of the log.
-    SIGTERM and Ctrl-C take a checkpoint before the process ends.
-    Raises FloatingPointError when the loss is not finite, OSError when a checkpoint cannot be written; the last one is
-    kept.
+    SIGTERM, SIGINT (Ctrl-C), SIGHUP, SIGUSR1 and SIGUSR2 write a checkpoint and end the process; a training outside the
+    main thread cannot receive them. Raises FloatingPointError if the loss is not finite, OSError if a file cannot be
+    written; the last checkpoint is kept.
     """
-    first, spent, sums, count = 0, 0.0, {}, 0  # type: int, float, dict[str, float], int
-    if (state := run.load()) is not None:
-        for name, part in parts.items():
-            part.load_state_dict(state["parts"][name])
-        first, spent, sums, count = state["step"], state["seconds"], state["sums"], state["count"]
-    elif start is not None:
-        run.log({"step": 0} | start)
-
-    stop: list[int] = []
-    old = {s: signal.signal(s, lambda number, _: stop.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
-    began = time.monotonic()
+    run, steps, every = training.run, training.recipe.steps, training.every
+    meter = Meter(training)
+    first = meter.resume()
     bar = tqdm(
         range(first, steps), initial=first, total=steps, desc=run.out.name, unit="step", mininterval=1,
         disable=not run.main,
     )  # fmt: skip
-    try:
-        writer = Board(run.out / "tensorboard", first) if tensorboard and run.main else None
-        since, counted = time.monotonic(), 0  # for speed, without the time of validation
+    with bar, caught_signals() as caught:
+        board = Board(run.out / "tensorboard", first) if training.options.tensorboard and run.main else None
         for step in bar:
-            torch.manual_seed(step_seed(seed, step, engine.process))
-            metrics = train_step(step)
-            if not math.isfinite(metrics["loss"]):
-                raise FloatingPointError(
-                    f"the loss is {metrics['loss']} at step {step}; {run.out / 'checkpoint.pt'} still holds the last "
-                    "good state. A lower --lr is the usual remedy."
-                )
-            sums = {name: sums.get(name, 0.0) + value for name, value in metrics.items()}
-            count, counted, done, stopping = count + 1, counted + 1, step + 1, engine.any(bool(stop))
-            run.step = done
-            validating = done % validate_every == 0 or done == steps
-            if done % log_every == 0 or validating:
-                record: dict[str, Any] = (
-                    {"step": done} | {name: value / count for name, value in sums.items()} | report()
-                )
-                rate = counted / (time.monotonic() - since)
-                speed = {f"{name}_per_second": round(n * rate, 1) for name, n in per_step.items()}
-                speed |= {"gib": round(engine.memory() / 2**30, 2)}
-                bar.set_postfix({"loss": f"{record['loss']:.4f}"} | speed, refresh=False)
-                if validating:
-                    record |= validate()
-                record |= speed | {"seconds": round(time.monotonic() - began + spent, 1)}
+            meter.add(checked_step(training, step))
+            run.step = done = step + 1
+            stopping = training.engine.any(bool(caught))
+            validating = done % every.validate == 0 or done == steps
+            if done % every.log == 0 or validating:
+                record = meter.line(bar, validating)
                 run.log(record)
-                if writer is not None:
-                    writer.write(record)
-                sums, count, since, counted = {}, 0, time.monotonic(), 0
-            if done % save_every == 0 or done == steps or stopping:
-                # Every process takes part in gathering the state; one writes it.
-                held = {name: part.state_dict() for name, part in parts.items()}
-                if run.main:
-                    seconds = time.monotonic() - began + spent
-                    run.save({"step": done, "seconds": seconds, "sums": sums, "count": count, "parts": held})
+                if board is not None:
+                    board.write(record)
+            if done % every.save == 0 or done == steps or stopping:
+                meter.save()
             if stopping:
-                by = f"by signal {stop[0]}" if stop else "with another process"
+                by = f"by signal {caught[0]}" if caught else "with another process"
                 raise SystemExit(f"stopped {by} after step {done}; the same command goes on from here")
-        if stop:  # while the last step was validated and saved
-            raise SystemExit(f"stopped by signal {stop[0]} after the last step; the same command finishes from here")
-    except BaseException:
-        run.release()  # in a notebook this process lives on
-        raise
+        if caught:  # while the last step was validated and saved
+            raise SystemExit(f"stopped by signal {caught[0]} after the last step; the same command finishes from here")
+    return meter.seconds()
+
+
+def checked_step(training: Training, step: int) -> dict[str, float]:
+    """One step with random numbers of its own. Raises FloatingPointError if its loss is not finite."""
+    torch.manual_seed(step_seed(training.options.seed, step, training.engine.process))
+    metrics = training.step(step)
+    if not math.isfinite(metrics["loss"]):
+        raise FloatingPointError(
+            f"the loss is {metrics['loss']} at step {step}; {training.run.out / 'checkpoint.pt'} still holds the last "
+            "good state. A lower --lr is the usual remedy."
+        )
+    return metrics
+
+
+def step_seed(seed: int, step: int, process: int = 0) -> int:
+    """The seed of a step's random numbers; since each step has its own, resuming needs no generator's state."""
+    return ((seed * 1_000_003 + step) * 1_000_003 + process) % 2**63
+
+
+@contextmanager
+def caught_signals() -> Iterator[list[int]]:
+    """Collect the signals that would end the process. Outside the main thread there are none to collect."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    # One that is ignored stays so: nohup means it.
+    mine = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    old = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in mine}
+    try:
+        yield caught
     finally:
-        bar.close()
         for number, handler in old.items():
             signal.signal(number, handler)
-    return time.monotonic() - began + spent
+
+
+class Meter:
+    """Sums over the steps since the last line of the log, and time: what a checkpoint holds besides the parts."""
+
+    def __init__(self, training: Training):
+        self.training = training
+        self.spent, self.sums, self.count = 0.0, {}, 0  # type: float, dict[str, float], int
+        self.began = time.monotonic()
+        self.since, self.counted = self.began, 0  # for speed, without the time of validation
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began + self.spent
+
+    def resume(self) -> int:
+        """Put everything back as it was at the last checkpoint; returns the next step."""
+        training = self.training
+        state = training.run.load()
+        if state is None:
+            if training.first_line is not None:
+                training.run.log({"step": 0} | training.first_line)
+            return 0
+        for name, part in training.parts.items():
+            part.load_state_dict(state["parts"][name])
+        self.spent, self.sums, self.count = state["seconds"], state["sums"], state["count"]
+        self.began = self.since = time.monotonic()
+        return state["step"]
+
+    def save(self) -> None:
+        training = self.training
+        # Every process takes part in gathering the state; one writes it.
+        parts = {name: part.state_dict() for name, part in training.parts.items()}
+        if training.run.main:
+            about = {"step": training.run.step, "seconds": self.seconds(), "sums": self.sums, "count": self.count}
+            training.run.save(about | {"parts": parts})
+
+    def add(self, metrics: dict[str, float]) -> None:
+        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in metrics.items()}
+        self.count, self.counted = self.count + 1, self.counted + 1
+
+    def line(self, bar: tqdm, validating: bool) -> dict[str, Any]:
+        """A line of the log: means since the last one, scores if `validating`, speed and memory."""
+        training = self.training
+        means = {name: value / self.count for name, value in self.sums.items()}
+        record: dict[str, Any] = {"step": training.run.step} | means | training.report()
+        rate = self.counted / (time.monotonic() - self.since)
+        speed = {f"{name}_per_second": round(n * rate, 1) for name, n in training.per_step.items()}
+        speed |= {"gib": round(training.engine.memory() / 2**30, 2)}
+        bar.set_postfix({"loss": f"{record['loss']:.4f}"} | speed, refresh=False)
+        if validating:
+            record |= training.validate()
+        self.sums, self.count, self.since, self.counted = {}, 0, time.monotonic(), 0
+        return record | speed | {"seconds": round(self.seconds(), 1)}
 
 
 class Board:
-    """The log once more, for TensorBoard. Raises ValueError where that is not installed."""
+    """Copies the log to TensorBoard."""
 
     def __init__(self, folder: Path, first: int):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise ValueError("tensorboard: the package is not installed: pip install tensorboard") from None
+        from torch.utils.tensorboard import SummaryWriter
+
         self.writer = SummaryWriter(str(folder), purge_step=first + 1)
 
     def write(self, record: dict[str, Any]) -> None:
@@ -281,38 +229,3 @@ class Board:
             for tag, x in values.items():
                 self.writer.add_scalar(tag, x, record["step"])
         self.writer.flush()
-
-
-def override(recipe: Any, options: Options) -> Any:
-    """A recipe with the entries that `options` gives in place of its own.
-
-    Raises ValueError for an entry that does not exist, or a value of another kind or below what makes sense.
-    """
-    kinds = get_type_hints(type(recipe))
-    given: dict[str, Any] = {
-        n: getattr(options, n) for n in ("steps", "batch", "lr") if getattr(options, n) is not None
-    }
-    for text in options.recipe:
-        name, _, value = text.partition("=")
-        if name not in kinds:
-            raise ValueError(f"recipe: there is no entry {name!r}; there are: {', '.join(kinds)}")
-        given[name] = parse(name, value, kinds[name])
-    for name, value in given.items():
-        if isinstance(value, float | int) and not (value > 0 if name in ("steps", "batch", "lr") else value >= 0):
-            raise ValueError(
-                f"{name} must be {'positive' if name in ('steps', 'batch', 'lr') else '0 or more'}, got {value}"
-            )
-    return replace(recipe, **given)
-
-
-def parse(name: str, text: str, kind: Any) -> Any:
-    """The value of a recipe's entry: a number, true or false, or one of several words."""
-    words: Any = get_args(kind) if get_origin(kind) is Literal else ("true", "false") if kind is bool else None
-    if words is not None:
-        if text not in words:
-            raise ValueError(f"recipe: {name} must be one of {', '.join(words)}, got {text!r}")
-        return text == "true" if kind is bool else text
-    try:
-        return tuple(float(x) for x in text.split(",")) if get_origin(kind) is tuple else kind(text)
-    except ValueError:
-        raise ValueError(f"recipe: {name} must be of type {kind.__name__}, got {text!r}") from None

@@ -1,4 +1,4 @@
-"""What stage 1 asks of a reconstruction besides its pixels: a perceptual distance, and an adversary (VQGAN)."""
+"""Losses of stage 1 beside the pixel error: a perceptual distance, and an adversarial loss (VQGAN)."""
 
 from typing import Literal
 from urllib.error import URLError
@@ -13,12 +13,12 @@ from varlite.evaluation.classifier import load_classifier
 Perceptual = Literal["none", "lpips", "fashion"]
 
 
-class FashionFeatures(nn.Module):
-    """Distance in the convolutional features of fashion-classifier: the fallback where LPIPS's network cannot be had.
+class FashionDistance(nn.Module):
+    """Distance in the convolutional features of fashion-classifier: the fallback where LPIPS's weights are missing.
 
-    As LPIPS without its learned weights (arXiv 1801.03924, equation 1): features of unit length at every position,
-    squared differences, averaged over positions and layers. Images (B, 1 or 3, H, W) about [-1, 1], any size from 8 up;
-    colour is averaged to grey, so that it watches edges and textures alone.
+    LPIPS without its learned weights (arXiv 1801.03924, equation 1): features of unit length at every position, squared
+    differences, averaged over positions and layers. Images (B, 1 or 3, H, W) roughly in [-1, 1], sides of at least 8;
+    colour is averaged to grey, so only edges and textures count.
     """
 
     def __init__(self):
@@ -37,8 +37,8 @@ class FashionFeatures(nn.Module):
         pairs = zip(self.layers(a_B3HW), self.layers(b_B3HW), strict=True)
         return torch.stack([(a - b).square().sum(1).mean() for a, b in pairs]).mean()
 
-    def train(self, mode: bool = True) -> "FashionFeatures":
-        return super().train(False)  # its batch norms have learned what they will
+    def train(self, mode: bool = True) -> "FashionDistance":
+        return super().train(False)  # batch norms keep the statistics they were trained with
 
 
 class LPIPS(nn.Module):
@@ -60,14 +60,14 @@ class LPIPS(nn.Module):
             ) from None
 
     def forward(self, a_B3HW: torch.Tensor, b_B3HW: torch.Tensor) -> torch.Tensor:
-        # It wants three channels in [0, 255].
+        # The network takes three channels in [0, 255].
         a, b = ((x.expand(-1, 3, -1, -1) + 1) * 127.5 for x in (a_B3HW, b_B3HW))
         return self.net(a, b).mean()
 
 
 def perceptual_loss(kind: Perceptual) -> nn.Module | None:
     """(a, b) -> scalar distance of images in [-1, 1]; None for "none". Raises ValueError where weights are missing."""
-    return {"none": lambda: None, "lpips": LPIPS, "fashion": FashionFeatures}[kind]()
+    return {"none": lambda: None, "lpips": LPIPS, "fashion": FashionDistance}[kind]()
 
 
 class PatchDiscriminator(nn.Module):
@@ -91,12 +91,12 @@ class PatchDiscriminator(nn.Module):
 
 
 def hinge_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """What the discriminator minimises: logits of real patches above 1, of reconstructed ones below -1."""
+    """Discriminator loss: zero once real patches have logits above 1 and reconstructed ones below -1."""
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
 
 
 def adaptive_weight(reconstruction: torch.Tensor, adversarial: torch.Tensor, last_layer: torch.Tensor) -> torch.Tensor:
-    """The factor that gives the adversary a gradient as long as the reconstruction's at the decoder's last layer
+    """The factor that makes the adversarial gradient as long as the reconstruction's at the decoder's last layer
     (VQGAN, equation 7), at most 10,000."""
     a, b = (
         torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)

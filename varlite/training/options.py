@@ -1,4 +1,4 @@
-"""What every training can be told; light to import, since the command line shows it."""
+"""Options common to all trainings. Light to import, since the command line needs them to show its help."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Options:
-    """What every training can be told, whatever it trains. The recipe's entries left at None are the preset's."""
+    """Options common to all trainings. Entries of the recipe that are None are the preset's."""
 
     steps: int | None = None
     """Steps of training; default the recipe's."""
     batch: int | None = None
-    """Examples a step, over all processes; default the recipe's."""
+    """Examples per step, over all processes; default the recipe's."""
     lr: float | None = None
     """Peak learning rate; default the recipe's."""
     recipe: tuple[str, ...] = ()
@@ -20,13 +20,13 @@ class Options:
     """Random seed."""
     flip: bool = False
     """Mirror every image left to right with probability one half."""
-    device: Literal["auto", "cpu"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto is the GPU if there is one; CUDA_VISIBLE_DEVICES chooses among several."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the matrix products (autocast); weights stay in float32."""
+    """Precision of the matrix products (autocast); weights stay in float32."""
     accumulate: int = 1
-    """Cut each step into this many micro-steps: the same result in less memory."""
+    """Split each step into this many micro-steps: the same result in less memory."""
     shard: bool = False
-    """Spread weights and optimizer over the processes (FSDP): for models that do not fit on one GPU. Stage 2 only."""
+    """Spread weights and optimizer over the processes (FSDP), for models that do not fit on one GPU. Stage 2 only."""
     tensorboard: bool = False
     """Also write the log for TensorBoard, into OUT/tensorboard."""
