@@ -73,6 +73,6 @@ def train_classifier(out: Path = Path("runs/fashion-classifier"), training: Opti
     Args:
         out: folder of this training.
     """
-    from varlite.evaluation import classifier
+    from varlite.training import train_classifier as stage
 
-    print(classifier.train_classifier(out, training))
+    print(stage.train_classifier(out, training))

@@ -1,34 +1,15 @@
 """fashion-classifier: a small CNN whose accuracy and penultimate features score small models in place of Inception."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from varlite.datasets import open_dataset
-from varlite.datasets.batches import batch_indices
 from varlite.datasets.pixels import to_float
 from varlite.io.files import read_model
-from varlite.io.provenance import command
-from varlite.training.engine import Engine, Trained
-from varlite.training.loop import Run, Stateful, override, run_loop, step_seed, warmup_cosine
-from varlite.training.options import Options
 
 FEATURES = 128
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How it is trained: AdamW, linear warm-up, cosine to zero."""
-
-    steps: int = 4000
-    batch: int = 128
-    lr: float = 2e-3
-    warmup: int = 100
-    weight_decay: float = 0.01
 
 
 class Classifier(nn.Module):
@@ -51,7 +32,7 @@ class Classifier(nn.Module):
 
 
 def load_classifier(path: Path) -> Classifier:
-    """The classifier in a file written by `train_classifier`, in evaluation mode."""
+    """The classifier in a file written by `varlite train-classifier`, in evaluation mode."""
     about, tensors = read_model(path)
     if about["kind"] != "classifier":
         raise ValueError(f"{path} is a {about['kind']}, not a classifier")
@@ -62,55 +43,6 @@ def load_classifier(path: Path) -> Classifier:
 
 @torch.inference_mode()
 def accuracy(model: Classifier, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Share of (N, 1, 28, 28) bytes that the classifier gives their label."""
+    """Share of images, (N, 1, 28, 28) bytes, that the classifier assigns to their label."""
     pairs, device = zip(images.split(500), labels.split(500), strict=True), model.out.weight.device
     return sum((model(to_float(img.to(device))).argmax(1).cpu() == c).sum().item() for img, c in pairs) / len(labels)
-
-
-def train_classifier(out: Path, options: Options = Options()) -> Path:
-    """Train on Fashion-MNIST in the folder `out`, about five minutes on two cores; returns the path of the model."""
-    train, test = (open_dataset("fashion", split, (28, 28), 1) for split in ("train", "test"))
-    recipe, seed = override(Recipe(), options), options.seed
-    engine = Engine(options)
-    engine.check_batch(recipe.batch)
-    run = Run(
-        out,
-        {"stage": "classifier", "recipe": asdict(recipe), "seed": seed, "flip": options.flip, "data": "fashion"}
-        | {"precision": options.precision, "data_sha256": train.checksum},
-        command("train-classifier", options, out=out),
-        engine.main,
-    )
-    if run.finished():
-        return run.model_path
-    torch.manual_seed(seed)
-    config = {"classes": len(train.classes)}
-    model = Classifier(**config).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    door, optimizer = engine.prepare(model, optimizer)
-    test_images = test.images(torch.arange(len(test.labels)))
-
-    def loss_of(img: torch.Tensor, label_B: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return F.cross_entropy(door("forward", to_float(img)), label_B, label_smoothing=0.05), {}
-
-    def train_step(step: int) -> dict[str, float]:
-        lr = recipe.lr * warmup_cosine(step, recipe.steps, recipe.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        rows = batch_indices(len(train.labels), recipe.batch, step, seed)
-        img = train.images(rows, crop_seed=step_seed(seed, step), flip=options.flip)
-        shares = engine.shares(img, train.labels[rows])
-        return engine.minimise(door, optimizer, shares, loss_of, clip=10.0) | {"lr": lr}
-
-    def validate() -> dict[str, Any]:
-        score = accuracy(model.eval(), test_images, test.labels)
-        model.train()
-        return {"val_accuracy": score}
-
-    parts: dict[str, Stateful] = {"model": Trained(door, optimizer, engine)}
-    seconds = run_loop(
-        run, engine, parts, train_step, validate, recipe.steps, {"images": recipe.batch}, seed,
-        tensorboard=options.tensorboard,
-    )  # fmt: skip
-    path = run.finish({"kind": "classifier", "config": config}, model.state_dict(), seconds)
-    engine.wait()
-    return path
