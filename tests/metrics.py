@@ -1,4 +1,4 @@
-"""Inception with random weights, and images to score."""
+"""Inception with random weights, images to score, and requests for scores."""
 
 from pathlib import Path
 
@@ -7,6 +7,8 @@ import pytest
 import torch
 from PIL import Image
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from varlite.evaluation.request import Request
 
 LAYERS = ["2048", "logits_unbiased"]
 
@@ -47,3 +49,16 @@ def write_reference(path: Path, images: torch.Tensor, pool: torch.Tensor, spatia
         arrays |= {f"mu{end}": x.double().numpy().mean(0), f"sigma{end}": np.cov(x.numpy(), rowvar=False)}
     np.savez(path, **arrays)
     return path
+
+
+QUICK = ("accuracy", "fd", "precision", "recall")
+
+
+def request(small: Path, **changes) -> Request:
+    """For quick scores of the model in the folder `small`."""
+    return Request(**{"model": str(small), "num": 120, "metrics": QUICK, "batch": 16} | changes)
+
+
+def scores(result: dict) -> dict:
+    """The scores of a result, without the time."""
+    return {name: value for name, value in result["scores"].items() if name != "seconds_per_image"}

@@ -4,7 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from varlite.experiments import scaling_laws as scaling
@@ -33,8 +32,8 @@ def test_the_results_are_those_of_the_cards():
     assert f"{vq['started_from']['minutes']:.0f} + {vq['training']['minutes']:.0f}" in row("fashion-vq")
     for name in ("fashion-vq-raster", "emoji-vq"):
         assert f"{CARDS[name]['training']['minutes']:.0f}" in row(name)
-    limits = [CARDS[name]["scores"]["fd"] for name in ("fashion-vq-raster", "fashion-vq")]
-    assert "have an FD of {:.2f}, those by `fashion-vq` of {:.2f}".format(*limits) in " ".join(README.split())
+    limits = [CARDS[name]["scores"]["fd"] for name in ("fashion-vq", "fashion-vq-raster")]
+    assert "have {:.2f}, those by `fashion-vq-raster` {:.2f}".format(*limits) in " ".join(README.split())
     emoji = CARDS["emoji-var-d4"]
     assert f"test loss {emoji['scores']['val_loss']:.2f}" in row("emoji-var-d4")
     assert f"{emoji['training']['minutes']:.0f}" in row("emoji-var-d4")
@@ -42,27 +41,38 @@ def test_the_results_are_those_of_the_cards():
     assert f"{together:.0f} minutes in all" in README
     for name in sorted(name for name in CARDS if name.startswith(("fashion-var", "fashion-mvar", "fashion-raster"))):
         card = CARDS[name]
-        accuracy, fd, ratio = (card["scores"][score] for score in ("accuracy", "fd", "fd_ratio"))
-        assert f"{accuracy:.1%} accuracy, FD {fd:.2f}, ratio {ratio:.2f}" in row(name)
+        assert f"{card['scores']['accuracy']:.1%} accuracy, FD {card['scores']['fd']:.2f}" in row(name)
         assert f"{card['training']['minutes']:.0f}" in row(name)
     assert f"{CARDS['fashion-classifier']['scores']['accuracy']:.1%}" in README
+
+
+def span(counts):
+    return f"{counts[0] / 1e3:.0f} thousand to {counts[-1] / 1e6:.1f} million"
 
 
 def test_what_it_says_of_the_ladder_and_of_the_seeds_was_measured():
     text, results = " ".join(README.split()), ROOT / "data/results"
     runs = json.loads((results / "sweep.json").read_text())["runs"]
-    N, loss = np.array(
-        [(scaling.size(scaling.config_of(run)), run["curve"][-1]["val_loss"]) for run in scaling.ladder(runs).values()]
-    ).T
-    exponent, r, miss = (
-        scaling.fit(N, loss).exponent,
-        scaling.correlation(N, loss),
-        scaling.extrapolate(N, loss)["miss"],
-    )
-    assert f"from {loss[0]:.2f} to {loss[-1]:.2f} and follows N^{exponent:.3f}, correlation {r:.3f}" in text
-    assert f"predicted from the others to {abs(miss):.1%}" in text
+    models = list(scaling.ladder(runs).values())
+    loss = [run["curve"][-1]["val_loss"] for run in models]
+    blocks = [scaling.size(scaling.config_of(run)) for run in models]
+    weights = [sum(scaling.parameters(scaling.config_of(run)).values()) for run in models]
+    assert f"from {loss[0]:.2f} to {loss[-1]:.2f}. With N the weights in the blocks, {span(blocks)}, that" in text
+    for N, what in ((blocks, "N^{:.3f} (90% interval {:.3f} to {:.3f})"), (weights, "is {:.3f} ({:.3f} to {:.3f})")):
+        assert what.format(scaling.fit(N, loss).exponent, *scaling.intervals(N, loss)["exponent"]) in text
+    assert f"in all weights, {span(weights)}, the exponent" in text
+    misses = {name: f"{abs(miss):.1%}" for name, miss in scaling.rival_misses(blocks, loss).items()}
+    assert f"predicts the largest from the others to {misses['power law']}, but" in text
+    by_log, by_two = misses["a - b log X"], misses["last two points"]
+    assert f"a - b log N does to {by_log} and a line through the last two points to {by_two}, wh" in text
+    assert f'"no change" misses by {misses["no change"]}' in text
     mvar, var = (runs[f"fashion-{kind}-d4"]["curve"][-1]["val_loss"] for kind in ("mvar", "var"))
-    assert f"M-VAR ends at {mvar:.2f} and VAR at {var:.2f}" in text
+    configs = [scaling.config_of(runs[f"fashion-{name}"]) for name in ("mvar-d4", "var-d4", "var-d5")]
+    of_mvar, of_var, of_d5 = (sum(scaling.parameters(config).values()) / 1e6 for config in configs)
+    assert f"M-VAR ends at {mvar:.2f} and VAR at {var:.2f}, with {of_mvar:.2f} against {of_var:.2f} million" in text
+    cost = [scaling.flops(config, "training") for config in configs]
+    assert f"{cost[0] / cost[1]:.2f} times the FLOPs of training; VAR of depth 5, {of_d5:.2f} million" in text
+    assert f"ends at {loss[-1]:.2f}." in text
     for name, what in (
         ("fashion-var-d4", "FD {:.2f} to {:.2f}, {:.1%}"),
         ("fashion-var-d6", "{:.2f} to {:.2f}, {:.1%}"),

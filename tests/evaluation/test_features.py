@@ -10,7 +10,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from varlite.datasets.fashion import FashionMNIST
 from varlite.evaluation import features
 from varlite.evaluation.features import FashionFeatures, extract, open_extractor
-from varlite.evaluation.scoring import Request, evaluate
+from varlite.evaluation.request import Request
+from varlite.evaluation.scoring import evaluate
 from varlite.evaluation.statistics import frechet_distance, inception_score, kid, precision_recall, statistics
 
 NAMES = {

@@ -74,6 +74,18 @@ def test_the_order_of_classes_does_not_change_the_inception_score():
     assert inception_score(logits, shuffle=False)[0] < 1.5 < 6 < inception_score(logits)[0]
 
 
+@pytest.mark.parametrize(("images", "parts"), [(600, 10), (4990, 10), (5000, 1), (9990, 1), (10_000, 2)])
+def test_the_inception_score_takes_parts_of_5000_images_as_adm_does_and_ten_of_fewer(images, parts):
+    logits = sorted_logits(images)
+    assert inception_score(logits) == inception_score(logits, parts)
+
+
+def test_rounding_takes_no_distance_below_zero():
+    for seed in range(5):
+        few = statistics(gaussian(10, seed=seed, dims=40))
+        assert 0 <= frechet_distance(few, few) < 1e-3
+
+
 @pytest.mark.parametrize("block", [7, 100, 2000])
 def test_scores_are_those_of_torch_fidelity_however_rows_are_cut(monkeypatch, tmp_path, block):
     monkeypatch.setattr(fidelity, "BLOCK", block)

@@ -9,12 +9,10 @@ from tiny import RECTANGULAR, SIDES, tiny_tokenizer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from varlite import models
 from varlite.checkpoints.empty import build_empty
 from varlite.experiments.paper_tables import read_table
 from varlite.experiments.scaling_laws import (
     PowerLaw,
-    bootstrap,
     config_of,
     correlation,
     curve,
@@ -22,12 +20,15 @@ from varlite.experiments.scaling_laws import (
     fit,
     flops,
     flops_by_part,
+    intervals,
     ladder,
     lower_envelope,
     parameters,
+    rival_misses,
     size,
+    student,
 )
-from varlite.models import MVARConfig, RasterConfig, VARConfig
+from varlite.models import MVARConfig, RasterConfig, VARConfig, kind_of
 from varlite.presets import MODELS
 from varlite.sampling import generate
 
@@ -56,13 +57,13 @@ def config(request):
 
 
 def build(config):
-    return models.kind_of(config).model(config).eval()
+    return kind_of(config).model(config).eval()
 
 
 # Sizes
 
 
-def kind_of(name):
+def part_of(name):
     parts = {"attn": "attention", "mamba": "mamba", "ffn": "ffn", "ada_ln": "adaln"}
     if name.startswith("blocks."):
         return parts[name.split(".")[2]]
@@ -72,7 +73,7 @@ def kind_of(name):
 def count(model):
     found = dict.fromkeys(("embeddings", "attention", "mamba", "ffn", "adaln", "head"), 0)
     for name, p in model.named_parameters():
-        found[kind_of(name)] += p.numel()
+        found[part_of(name)] += p.numel()
     return found
 
 
@@ -147,7 +148,7 @@ def test_generate_makes_the_passes_that_the_formula_counts(name):
     model, tokenizer = build(config), tiny_tokenizer(scales=config.scales)
     model.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[:2])))
     generate(model, tokenizer, [1])
-    assert seen == [(2, p.tokens) for p in models.kind_of(config).model.passes(config, "sampling")]
+    assert seen == [(2, p.tokens) for p in kind_of(config).model.passes(config, "sampling")]
 
 
 def test_training_costs_three_times_a_forward_pass():
@@ -182,8 +183,12 @@ def test_attention_within_scales_saves_the_share_of_pairs_that_the_table_says():
 X = 18432 * np.arange(1, 7) ** 3.0
 
 
+def noise(spread, n, seed):
+    return np.exp(spread * np.random.default_rng(seed).standard_normal(n))
+
+
 def noisy(law, spread, seed=0):
-    return law(X) * np.exp(spread * np.random.default_rng(seed).standard_normal(len(X)))
+    return law(X) * noise(spread, len(X), seed)
 
 
 @pytest.mark.parametrize("exponent", [-0.01, -0.2, -1.0, 0.3])
@@ -225,21 +230,39 @@ def test_a_fit_with_a_floor_is_never_worse_than_one_without():
         assert error[1] <= error[0] * (1 + 1e-3)
 
 
-@pytest.mark.parametrize("floor", [False, True])
-def test_intervals_hold_the_truth_about_as_often_as_they_say(floor):
-    truth = PowerLaw(-0.2, 20.0, 1.0 if floor else 0.0)
-    held, times = 0, 60
+def test_quantiles_of_students_t_are_those_of_the_tables():
+    table = {(0.9, 1): 6.314, (0.9, 3): 2.353, (0.95, 2): 4.303, (0.99, 10): 3.169}
+    assert {key: round(student(*key), 3) for key in table} == table
+
+
+@pytest.mark.parametrize(("floor", "times"), [(False, 1000), (True, 100)])
+def test_of_five_points_intervals_hold_the_truth_as_often_as_they_say(floor, times):
+    truth, x, held = PowerLaw(-0.2, 20.0, 1.0 if floor else 0.0), X[:5], 0
     for seed in range(times):
-        low, high = bootstrap(X, noisy(truth, 0.003, seed), floor, draws=120, seed=seed)["exponent"]
+        low, high = intervals(x, truth(x) * noise(0.003, 5, seed), floor)["exponent"]
         held += low <= truth.exponent <= high
-    assert 0.7 * times <= held < times
+    assert abs(held / times - 0.9) < 3 * (0.9 * 0.1 / times) ** 0.5
 
 
-def test_intervals_shrink_with_the_noise_and_are_repeatable():
+def test_the_floor_lies_in_its_interval_as_often_as_it_says():
+    truth = PowerLaw(-0.3, 30.0, 2.0)
+    found = [intervals(X, truth(X) * noise(0.001, 6, seed), floor=True)["floor"] for seed in range(60)]
+    assert sum(low <= 2 <= high for low, high in found) > 0.8 * 60
+
+
+def test_intervals_shrink_with_the_noise():
     truth = PowerLaw(-0.2, 20.0)
-    spans = [bootstrap(X, noisy(truth, spread), draws=100)["exponent"] for spread in (0.03, 0.003)]
+    spans = [intervals(X, noisy(truth, spread))["exponent"] for spread in (0.03, 0.003)]
     assert spans[1][1] - spans[1][0] < 0.2 * (spans[0][1] - spans[0][0])
-    assert bootstrap(X, noisy(truth, 0.03), draws=100)["exponent"] == spans[0]
+
+
+def test_of_rival_laws_the_one_that_made_the_points_misses_least():
+    power, straight = rival_misses(X, PowerLaw(-0.2, 20.0)(X)), rival_misses(X, 6 - 0.2 * np.log(X / X[0]))
+    assert min(power, key=lambda name: abs(power[name])) in ("power law", "last two points")
+    assert abs(power["power law"]) < 1e-9 < 1e-3 < abs(power["a - b log X"])
+    assert abs(straight["a - b log X"]) < 1e-9 < 1e-3 < abs(straight["power law"])
+    before, last = (6 - 0.2 * np.log(x / X[0]) for x in X[-2:])
+    assert straight["no change"] == pytest.approx(before / last - 1)
 
 
 def test_the_largest_is_predicted_from_the_rest():
@@ -279,7 +302,7 @@ def test_of_equal_costs_the_lower_loss_is_on_the_envelope():
         (lambda: fit([1, 2, 3], [3, 2]), r"lists of equal length, got shapes \(3,\) and \(2,\)"),
         (lambda: fit([0, 2, 3], [3, 2, 1]), "must be finite and positive"),
         (lambda: fit([1, 2, 3], [3, 2, float("nan")]), "must be finite and positive"),
-        (lambda: bootstrap([1, 2, 3, 4], [4, 3, 2, 1], level=90), "level must lie between 0 and 1, got 90"),
+        (lambda: intervals([1, 2, 3, 4], [4, 3, 2, 1], level=90), "level must lie between 0 and 1, got 90"),
         (lambda: lower_envelope([], []), "at least one, got shapes"),
     ],
 )

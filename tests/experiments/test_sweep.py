@@ -8,7 +8,7 @@ from tiny import SIDES, tokenizer_config, var_config
 from varlite import generate, load
 from varlite.checkpoints import load as pretrained
 from varlite.experiments import sweep as sweeps
-from varlite.models import MVARConfig, RasterConfig
+from varlite.models import MVARConfig, RasterConfig, kind_of
 from varlite.presets import MODELS, TOKENIZERS, TransformerRecipe
 from varlite.training.options import Options
 
@@ -31,26 +31,12 @@ def tiny_sweep(trained, presets, monkeypatch, tmp_path):
     monkeypatch.setattr(sweeps, "RASTER_TOKENIZER", "tiny-vq-raster")
     monkeypatch.setattr(sweeps, "RASTER_START", str(vq))
     monkeypatch.setattr(pretrained, "shipped", lambda name: vq)
-    return data, tmp_path / "runs", tmp_path / "sweep.json"
+    return data, tmp_path / "runs", tmp_path / "results"
 
 
-def test_all_models_see_as_many_images_and_their_curves_come_in_one_file(tiny_sweep):
-    data, runs, out = tiny_sweep
-    result = sweeps.sweep(data, runs, out)
-    assert json.loads(out.read_text()) == result
-    assert list(result["runs"]) == ["tiny-var", "tiny-mvar", "tiny-raster", "tiny-var@1"]
-    assert [run["kind"] for run in result["runs"].values()] == ["var", "mvar", "raster", "var"]
-    for run in result["runs"].values():
-        assert run["recipe"] == result["runs"]["tiny-var"]["recipe"] and run["recipe"]["steps"] == 20
-        assert run["curve"][-1]["images"] == 20 * 8 and run["curve"][-1]["val_loss"] > 0
-    assert result["runs"]["tiny-var"]["curve"] != result["runs"]["tiny-var@1"]["curve"]
-    assert result["runs"]["tiny-var@1"]["seed"] == 1
-    for name in ("tiny-mvar", "tiny-raster"):
-        images = generate(*load(runs / name), [0, 1], generator=torch.Generator().manual_seed(0))
-        assert images.shape == (2, 1, 10, 10)
-
-
-def test_interrupted_it_goes_on_and_finished_runs_are_kept(tiny_sweep, monkeypatch):
+def test_all_models_see_as_many_images_also_after_an_interruption_and_their_curves_come_in_one_file(
+    tiny_sweep, monkeypatch, capsys
+):
     data, runs, out = tiny_sweep
     train, begun = sweeps.train, []
 
@@ -62,12 +48,24 @@ def test_interrupted_it_goes_on_and_finished_runs_are_kept(tiny_sweep, monkeypat
 
     monkeypatch.setattr(sweeps, "train", interrupted)
     with pytest.raises(SystemExit):
-        sweeps.sweep(data, runs, out)
-    first = json.loads(out.read_text())["runs"]
+        sweeps.sweep(out, runs, name=data)
+    first = json.loads((out / "sweep.json").read_text())["runs"]
     assert list(first) == ["tiny-var"]
-    result = sweeps.sweep(data, runs, out)
-    assert list(result["runs"]) == ["tiny-var", "tiny-mvar", "tiny-raster", "tiny-var@1"]
+    result = sweeps.sweep(out, runs, name=data)
     assert result["runs"]["tiny-var"] == first["tiny-var"]
+    assert json.loads((out / "sweep.json").read_text()) == result
+    assert list(result["runs"]) == ["tiny-var", "tiny-mvar", "tiny-raster", "tiny-var@1"]
+    assert [run["kind"] for run in result["runs"].values()] == ["var", "mvar", "raster", "var"]
+    for run in result["runs"].values():
+        assert run["recipe"] == result["runs"]["tiny-var"]["recipe"] and run["recipe"]["steps"] == 20
+        assert run["curve"][-1]["images"] == 20 * 8 and run["curve"][-1]["val_loss"] > 0
+    assert result["runs"]["tiny-var"]["curve"] != result["runs"]["tiny-var@1"]["curve"]
+    assert result["runs"]["tiny-var@1"]["seed"] == 1
+    for name in ("tiny-mvar", "tiny-raster"):
+        images = generate(*load(runs / name), [0, 1], generator=torch.Generator().manual_seed(0))
+        assert images.shape == (2, 1, 10, 10)
+    sweeps.report(result)
+    assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 def test_the_ladders_recipe_replaces_a_presets_own_but_not_what_is_asked_for():
@@ -79,11 +77,11 @@ def test_the_ladders_recipe_replaces_a_presets_own_but_not_what_is_asked_for():
 
 def test_the_ladder_of_fashion_spans_fifty_fold_in_depths_of_one_width_law():
     configs = [MODELS[preset].config for preset, seed in sweeps.SWEEPS["fashion"] if "var-d" in preset and seed == 0]
-    ladder = {c.depth: c for c in configs if type(c).__name__ == "VARConfig" and c.adaln and c.attn_norm}
+    ladder = {c.depth: c for c in configs if kind_of(c).name == "var" and c.adaln and c.attn_norm}
     assert len(ladder) >= 5 and all(c.width == 32 * depth and c.heads == depth for depth, c in ladder.items())
     assert max(ladder) ** 3 / min(ladder) ** 3 >= 50
 
 
 def test_an_unknown_sweep_is_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown sweep 'imagenet'; there are: fashion"):
-        sweeps.sweep("imagenet", tmp_path / "runs", tmp_path / "out.json")
+        sweeps.sweep(tmp_path, tmp_path / "runs", name="imagenet")

@@ -5,7 +5,7 @@ import torch
 
 from varlite.checkpoints.empty import parameters
 from varlite.checkpoints.load import load
-from varlite.experiments import costs
+from varlite.experiments import machine_costs as costs
 from varlite.experiments.scaling_laws import flops
 from varlite.speed import side_by_side, stopwatch, ways
 from varlite.speed.report import report

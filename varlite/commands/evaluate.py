@@ -51,7 +51,8 @@ def evaluate(
         data: of a tokenizer, and for loss and token error of a transformer: the data it was trained on if that is not
             fashion: cifar10, or a folder of images.
     """
-    from varlite.evaluation.scoring import Request, evaluate_any
+    from varlite.evaluation.model_cards import evaluate_any
+    from varlite.evaluation.request import Request
     from varlite.io.outputs import check_file, check_folder
 
     check_counts(num=num, batch=batch)

@@ -27,13 +27,13 @@ def fashion(
     out: Path = OUT,
     device: Device = "auto",
 ) -> None:
-    """Scores of every small model over seeds, and whether they are within the band that ships.
+    """Scores of every small model over seeds, and whether they agree with those that ship.
 
     Args:
         num: class-balanced samples for each model and seed.
-        seeds: random seeds; the band is what they span.
+        seeds: sampling seeds; every model is one training.
         models: some of the models; default all that ship.
-        out: folder for MODEL.json of each; with data/results they become the band.
+        out: folder for MODEL.json of each; with data/results they replace those that ship.
     """
     from varlite.experiments import bands
 
@@ -50,11 +50,10 @@ def guidance(num: int = 2000, out: Path = OUT, device: Device = "auto") -> None:
         num: class-balanced samples for each setting.
         out: folder for guidance.json.
     """
-    from varlite.experiments.bands import reproduce_guidance
+    from varlite.experiments import guidance as experiment
 
     check(out, num=num)
-    for row in reproduce_guidance(out, num, device=pick_device(device))["cfg"]:
-        print(f"cfg {row['cfg']:<4} fd {row['fd']:.3f} accuracy {row['accuracy']:.1%}")
+    experiment.report(experiment.reproduce_guidance(out, num, device=pick_device(device)))
 
 
 def ablation(num: int = 10_000, runs: Path = RUNS, out: Path = OUT, device: Device = "auto") -> None:
@@ -65,11 +64,10 @@ def ablation(num: int = 10_000, runs: Path = RUNS, out: Path = OUT, device: Devi
         runs: where `varlite reproduce sweep` trained.
         out: folder for ablation.json.
     """
-    from varlite.experiments.ablation import reproduce_ablation
+    from varlite.experiments import ablation as experiment
 
     check(out, num=num)
-    for row in reproduce_ablation(out, runs, num, device=pick_device(device))["rows"]:
-        print(f"{row['step']:28s} fd {row['mean']['fd']:.3f} accuracy {row['mean']['accuracy']:.1%}")
+    experiment.report(experiment.reproduce_ablation(out, runs, num, device=pick_device(device)))
 
 
 def speed(num: int = 10_000, rounds: int = 5, out: Path = OUT, device: Device = "auto") -> None:
@@ -80,11 +78,10 @@ def speed(num: int = 10_000, rounds: int = 5, out: Path = OUT, device: Device = 
         rounds: how often each way takes its turn.
         out: folder for speed.json.
     """
-    from varlite.experiments.costs import reproduce_speed
+    from varlite.experiments import machine_costs
 
     check(out, num=num, rounds=rounds)
-    for title, found in reproduce_speed(out, num, rounds, pick_device(device))["bench"].items():
-        print(f"{title}: " + ", ".join(f"{way} {s['median']} times" for way, s in found["speedup"].items()))
+    machine_costs.report_speed(machine_costs.reproduce_speed(out, num, rounds, pick_device(device)))
 
 
 def codebook(
@@ -96,13 +93,10 @@ def codebook(
         runs: folder of the trainings.
         out: folder for codebook.json, the curves.
     """
-    from varlite.experiments.codebook_collapse import ablate_codebook
+    from varlite.experiments import codebook_collapse
 
     check(out)
-    for name, arm in ablate_codebook(data, runs, out / "codebook.json", training)["arms"].items():
-        last = arm["curve"][-1]
-        print(f"{name:28s} error {arm['val_mse']:.4f}, {last['codes_used']:.0%} of codes used, "
-              f"perplexity {last['perplexity_per_scale']}")  # fmt: skip
+    codebook_collapse.report(codebook_collapse.ablate_codebook(out, data, runs, training))
 
 
 def sweep(runs: Path = RUNS, out: Path = OUT, training: Options = Options()) -> None:
@@ -114,11 +108,10 @@ def sweep(runs: Path = RUNS, out: Path = OUT, training: Options = Options()) -> 
         runs: a folder for each training.
         out: folder for sweep.json, the curves, written after each training.
     """
-    from varlite.experiments import sweep as sweeps
+    from varlite.experiments import sweep as experiment
 
     check(out)
-    for run, found in sweeps.sweep("fashion", runs, out / "sweep.json", training)["runs"].items():
-        print(f"{run:28s} test loss {found['curve'][-1]['val_loss']:.4f}, {found['minutes']} minutes")
+    experiment.report(experiment.sweep(out, runs, training))
 
 
 def mvar_state(rounds: int = 5, out: Path = OUT) -> None:
@@ -130,15 +123,10 @@ def mvar_state(rounds: int = 5, out: Path = OUT) -> None:
         rounds: images timed in each way.
         out: folder for mvar-carried.json, the times and sizes.
     """
-    from varlite.speed.mvar_state import bench_mvar
+    from varlite.experiments import machine_costs
 
     check(out, rounds=rounds)
-    result = bench_mvar(out / "mvar-carried.json", rounds)
-    for size, found in result["timed"].items():
-        equal = f"{found['tokens_equal']:.1%} of tokens equal"
-        print(f"{size} x {size}: carried {found['speedup']:.2f} times as fast, {equal}")
-    for size, kept in result["state_bytes_per_layer"].items():
-        print(f"{size} x {size}, kept per layer: " + ", ".join(f"{n} {b / 2**20:.2f} MiB" for n, b in kept.items()))
+    machine_costs.report_mvar_state(machine_costs.reproduce_mvar_state(out, rounds))
 
 
 EXPERIMENTS: dict[str, Callable[..., None]] = {

@@ -1,4 +1,10 @@
-"""How good images are: features of them (features.py), statistics on features (fidelity.py, scores.py), and the tables.
+"""How good images are.
 
-images.py, samples.py -> features.py -> rows.py (on disk) -> fidelity.py        run.py: `varlite evaluate`
+image_sources.py, samples.py    sets of images, given or sampled, one batch at a time
+features.py                     from images to features, which feature_store.py keeps on disk
+statistics.py, metrics.py       from features to scores, by formula and by name
+request.py, safeguards.py       what `varlite evaluate` was asked for, and what it refuses or remarks on
+scoring.py, model_cards.py      the whole flow, and the scores on a model's card
+small_models.py, classifier.py  scores of the Fashion-MNIST models, by a small CNN instead of Inception
+validation.py                   loss, error and codebook health on a test split
 """

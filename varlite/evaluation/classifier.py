@@ -43,6 +43,6 @@ def load_classifier(path: Path) -> Classifier:
 
 @torch.inference_mode()
 def accuracy(model: Classifier, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Share of (N, 1, 28, 28) bytes that the classifier gives their label."""
+    """Share of images, (N, 1, 28, 28) bytes, that the classifier assigns to their label."""
     pairs, device = zip(images.split(500), labels.split(500), strict=True), model.out.weight.device
     return sum((model(to_float(img.to(device))).argmax(1).cpu() == c).sum().item() for img, c in pairs) / len(labels)

@@ -1,7 +1,7 @@
-"""Rows of features on disk, written as they are made: memory does not grow with their number, and a kill loses a batch.
+"""Features on disk, written batch by batch: memory does not grow with their number, and a kill loses one batch.
 
-One folder in VARLITE_CACHE for each set of images. Batches are cut by row numbers alone, so that it makes no difference
-which process makes one, or after how many interruptions.
+One folder in VARLITE_CACHE for each set of images. Batches are ranges of row numbers, so it makes no difference which
+process computes one, or after how many interruptions.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Rows:
         self.row_bytes = self.dtype.itemsize * int(np.prod(shape[1:]))
 
     def create(self) -> None:
-        """All zero. Raises OSError where no file can be made."""
+        """Create the file, or empty it: all zero."""
         with open(self.path, "wb") as file:
             file.truncate(self.shape[0] * self.row_bytes)
 
@@ -38,19 +38,19 @@ class Rows:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> torch.Tensor:
-        # Mapped anew each time: pages that stay mapped count as memory of this process.
+        # Mapped for each read: pages that stay mapped count as memory of this process.
         mapped = np.memmap(self.path, self.dtype, "r", shape=self.shape)
         return torch.from_numpy(np.array(mapped[rows.numpy() if isinstance(rows, torch.Tensor) else rows]))
 
     def write(self, start: int, block: torch.Tensor | np.ndarray) -> None:
-        """Put `block` at row `start` and below. Raises OSError, on a full disk say."""
+        """Write the rows of `block` from row `start` on."""
         with open(self.path, "r+b") as file:
             file.seek(start * self.row_bytes)
             file.write(np.ascontiguousarray(block, self.dtype).tobytes())
 
 
 class Processes:
-    """Which of how many processes this is: the only one, or one of those that torchrun started."""
+    """Which process this is, and of how many: the only one, or one of those that torchrun started."""
 
     def __init__(self, device: torch.device):
         self.state, self.device, self.index, self.count = None, device, 0, 1
@@ -69,8 +69,8 @@ class Processes:
 class Work:
     """The folder for one set of images: `arrays` by name, and the seconds that each finished batch took.
 
-    plan: all that decides the numbers; its digest names the folder.
-    wait: for another process with the same plan; otherwise that raises OSError.
+    plan: everything that decides the numbers; its digest names the folder.
+    wait: wait if another process runs the same plan; if False, raise OSError.
     """
 
     def __init__(
@@ -79,12 +79,8 @@ class Work:
     ):  # fmt: skip
         plan = plan | {"num": num, "batch": batch, "arrays": {name: list(shape) for name, (shape, _) in arrays.items()}}
         digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
-        self.folder, self.num, self.batch, self.processes = (
-            cache_folder() / f"evaluate-{digest[:16]}",
-            num,
-            batch,
-            processes,
-        )
+        self.folder = cache_folder() / f"evaluate-{digest[:16]}"
+        self.num, self.batch, self.processes = num, batch, processes
         self.arrays = {name: Rows(self.folder / name, (num, *shape), dtype) for name, (shape, dtype) in arrays.items()}
         self.seconds = Rows(self.folder / "seconds", (-(-num // batch),), np.float64)
         if processes.main:
@@ -93,17 +89,23 @@ class Work:
             try:
                 self._lock.acquire(timeout=-1 if wait else 0)
             except Timeout:
-                raise OSError(f"another process is at the same evaluation, in {self.folder}: wait for it") from None
+                raise OSError(
+                    f"another process is running the same evaluation, in {self.folder}: wait for it"
+                ) from None
             if not (self.folder / "plan.json").exists():
                 for rows in [*self.arrays.values(), self.seconds]:
                     rows.create()
                 write_json(self.folder / "plan.json", plan)
         processes.wait()
 
-    def fill(self, make: Callable[[slice], Any], keep: Callable[[Any, slice], dict[str, Any]], what: str) -> None:
-        """Make the batches that are missing, this process its share: `keep(make(rows), rows)` gives a block by name.
+    def forget(self) -> None:
+        """Take no batch as finished."""
+        self.seconds.create()
 
-        The seconds noted are those of `make`.
+    def fill(self, make: Callable[[slice], Any], keep: Callable[[Any, slice], dict[str, Any]], what: str) -> None:
+        """Compute this process's share of the missing batches: `keep(make(rows), rows)` gives a block for each array.
+
+        Only `make` is timed.
         """
         mine = range(self.processes.index, len(self.seconds), self.processes.count)
         missing = [i for i in mine if self.seconds[i : i + 1].item() == 0]

@@ -1,8 +1,8 @@
 """From images to features: Inception for the published metrics, fashion-classifier at small scale.
 
-An extractor turns bytes (B, C, H, W) into rows of several kinds: "pool" (what distances are taken in), "logits" (of its
-classes), and of Inception "spatial" (where things are, for sFID). Statistics on them are in fidelity.py. What is
-measured with the features of fashion-classifier is never called FID.
+An extractor turns bytes (B, C, H, W) into features of several kinds: "pool", in which distances are measured, "logits"
+of its classes, and for Inception "spatial", which keeps positions, for sFID. Distances in features of
+fashion-classifier are never called FID.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ class Extractor:
 
 
 class FashionFeatures(Extractor):
-    """fashion-classifier: 128 features before its last layer, and 10 logits, of grey 28 x 28."""
+    """fashion-classifier on grey 28 x 28: the 128 features before its last layer, and its 10 logits."""
 
     name, channels, size, step = CLASSIFIER, 1, (28, 28), 500
 
@@ -53,8 +53,8 @@ class FashionFeatures(Extractor):
 
 
 class InceptionFeatures(Extractor):
-    """torch-fidelity's port of the Inception that ADM's evaluator runs: 2048 features, 1008 logits without bias, and
-    spatial features, the first 7 channels of the first branch of mixed_6, in the order (H, W, C) of ADM's statistics.
+    """torch-fidelity's port of the Inception of ADM's evaluator: 2048 features, 1008 logits without bias, and as
+    spatial features the first 7 channels of the first branch of mixed_6, in ADM's order (H, W, C).
     """
 
     name, channels, step = "inception-v3-compat", 3, 16
@@ -73,7 +73,7 @@ class InceptionFeatures(Extractor):
         self.net = FeatureExtractorInceptionV3(
             self.name, ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path)
         ).to(device)
-        # TensorFlow's mixed_6 is the module Mixed_6d here; its branch "conv" the one of a single 1 x 1 convolution.
+        # TensorFlow's mixed_6 is Mixed_6d here, and its branch "conv" the one with a single 1 x 1 convolution.
         self.net.Mixed_6d.branch1x1.register_forward_hook(self._keep)
 
     def _keep(self, module: Any, arguments: Any, x_BCHW: torch.Tensor) -> None:
@@ -87,7 +87,7 @@ class InceptionFeatures(Extractor):
 
 
 def choose(widths: dict[str, int], layers: tuple[str, ...], name: str) -> dict[str, int]:
-    """The widths of the kinds asked for. Raises ValueError for a kind that there is not."""
+    """The widths of the kinds asked for. Raises ValueError for an unknown kind."""
     if strange := [layer for layer in layers if layer not in widths]:
         raise ValueError(f"layers: {name} has no {', '.join(strange)}; it has {', '.join(widths)}")
     return {layer: widths[layer] for layer in layers}
@@ -99,10 +99,10 @@ def open_extractor(
     weights: Path | None = None,
     device: str | torch.device = "cpu",
 ) -> Extractor:
-    """The extractor "fashion" or "inception", for the kinds of features given.
+    """The extractor "fashion" or "inception", for the kinds of features in `layers`.
 
-    weights: a file of Inception's weights as torch-fidelity publishes them; None looks where torch keeps downloads and
-    fetches it otherwise. Raises FileNotFoundError, saying what to put where, if that fails.
+    weights: a file of Inception's weights as torch-fidelity publishes them; None takes it from torch's download folder,
+    or fetches it. Raises FileNotFoundError, saying what to put where, if that fails.
     """
     if name == "fashion":
         return FashionFeatures(layers, device)
@@ -112,9 +112,9 @@ def open_extractor(
 
 
 def extract(extractor: Extractor, images_NCHW: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Rows of features of bytes (N, C, H, W), by kind. Grey images are given to an extractor of RGB as such.
+    """Features (N, width), by kind, of bytes (N, C, H, W). Grey images are repeated for an extractor of RGB.
 
-    Raises ValueError for images of a kind that the extractor does not take.
+    Raises ValueError for a size or number of channels that the extractor does not take.
     """
     check_images(extractor, images_NCHW.shape[1], tuple(images_NCHW.shape[2:]))
     parts = [extractor(img.expand(-1, extractor.channels, -1, -1)) for img in images_NCHW.split(extractor.step)]
@@ -132,7 +132,7 @@ def check_images(extractor: Extractor, channels: int, size: tuple[int, ...]) -> 
 
 
 def inception_weights(path: Path | None = None) -> Path:
-    """The file given, or the published one from where torch keeps downloads, fetched if need be.
+    """The file given, or the published one in torch's download folder, fetched if need be.
 
     Raises FileNotFoundError, saying what to put where, or ValueError for a file of something else.
     """
@@ -140,7 +140,7 @@ def inception_weights(path: Path | None = None) -> Path:
     if not found.is_file():
         raise FileNotFoundError(f"inception: no file {found}; it should hold {INCEPTION_URL}")
     try:
-        tensors = torch.load(found, weights_only=True, mmap=True)  # torch-fidelity would run what a file tells it to
+        tensors = torch.load(found, weights_only=True, mmap=True)  # torch-fidelity itself would execute pickled code
         fits = tensors["fc.weight"].shape == (1008, 2048)
     except Exception:
         fits = False

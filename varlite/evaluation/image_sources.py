@@ -1,16 +1,18 @@
-"""Sets of images to be scored, a batch at a time: folders, ADM's npz files, data sets; and samples as either file."""
+"""Sets of images, read one batch at a time: folders, ADM's npz files and data sets."""
 
 import hashlib
+import re
 import zipfile
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 
-from varlite.datasets import DATASETS, open_dataset
+from varlite.datasets import DATASETS
 from varlite.datasets.folders import images_in
 from varlite.datasets.pixels import MODES, POOL, convert
 from varlite.evaluation.feature_store import Rows
@@ -18,11 +20,19 @@ from varlite.io.files import atomic, sha256
 
 
 class Images(Protocol):
-    """N images of one size. `labels` is None where classes are not known."""
+    """N images of one size.
+
+    labels: None where they are not known. classes: their names, () where not known. class_counts: images of each class,
+    also where only the names of files tell them apart; {} where nothing does.
+    """
 
     size: tuple[int, int]
     channels: int
     labels: torch.Tensor | None
+    classes: tuple[str, ...]
+
+    @property
+    def class_counts(self) -> dict[str, int]: ...
 
     @property
     def checksum(self) -> str: ...
@@ -36,11 +46,12 @@ class Images(Protocol):
 class Folder:
     """Every image in a folder and below, at its own size, as grey or RGB.
 
-    Raises ValueError for a folder without images, and later for an image of another size or one that cannot be read: a
-    set that is scored is scored whole.
+    Raises ValueError for a folder without images, and when an image is read that has another size or is damaged: a
+    set is scored whole or not at all.
     """
 
     labels = None
+    classes: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, channels: int):
         self.folder, self.channels = folder, channels
@@ -55,8 +66,16 @@ class Folder:
         return len(self.names)
 
     @property
+    def class_counts(self) -> dict[str, int]:
+        """By sub-folder, or by class number in the names of `varlite sample`."""
+        if all("/" in name for name in self.names):
+            return Counter(name.partition("/")[0] for name in self.names)
+        numbers = [re.match(r"(\d{4})_\d{5}\.", name) for name in self.names]
+        return Counter(found[1] for found in numbers if found) if all(numbers) else {}
+
+    @property
     def lossy(self) -> int:
-        """How many are JPEG files, which changes what is measured."""
+        """Number of JPEG files: compression changes the scores."""
         return sum(name.lower().endswith((".jpg", ".jpeg")) for name in self.names)
 
     @cached_property
@@ -83,15 +102,17 @@ class Folder:
 
 
 class Npz:
-    """The images in an npz of ADM's evaluator, "arr_0" (N, H, W, 3), read a batch at a time, compressed or not.
+    """The images in an npz of ADM's evaluator, "arr_0" (N, H, W, 3), compressed or not.
 
     `statistics`: {"pool": {"mu", "sigma"}, "spatial": ...} where the file has them. Without images N is 0.
     Raises ValueError for a file of something else.
     """
 
     labels = None
+    classes: tuple[str, ...] = ()
 
     def __init__(self, path: Path):
+        self.class_counts: dict[str, int] = {}
         self.path, self.checksum = path, sha256(path)
         self.size, self.channels, self._count = (0, 0), 3, 0
         self.statistics: dict[str, dict[str, np.ndarray]] = {}
@@ -102,13 +123,15 @@ class Npz:
                         self.statistics[layer] = {"mu": file[f"mu{end}"], "sigma": file[f"sigma{end}"]}
                 if "arr_0" in file.files:
                     self._open()
+                if "arr_1" in file.files and file["arr_1"].dtype.kind in "iu" and file["arr_1"].ndim == 1:
+                    self.class_counts = {str(c): int(n) for c, n in enumerate(np.bincount(file["arr_1"]))}
         except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
             raise ValueError(f"{path} is not an npz of ADM's evaluator ({error})") from None
         if not self.statistics and not self._count:
             raise ValueError(f"{path} is not an npz of ADM's evaluator: it has neither mu and sigma nor arr_0")
 
     def _open(self) -> None:
-        """Stand at the first image."""
+        """Open the array and go to its first image."""
         self._file = zipfile.ZipFile(self.path).open("arr_0.npy")  # noqa: SIM115
         version = np.lib.format.read_magic(self._file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -129,14 +152,19 @@ class Npz:
 
 
 class Split:
-    """The test images of a data set by its name, or with "-train" after the name those for training."""
+    """The test images of a data set by its name, or its training images by the name and "-train", at their own size."""
 
     def __init__(self, name: str):
         base = name.removesuffix("-train")
-        shapes: dict[str, Any] = {"fashion": ((28, 28), 1), "cifar10": ((32, 32), 3)}
-        self.size, self.channels = shapes[base]
-        self.dataset = open_dataset(base, "train" if base != name else "test", self.size, self.channels)
+        self.dataset = DATASETS[base]("train" if base != name else "test")
+        self.size, self.channels = self.dataset.size, self.dataset.channels
         self.labels: torch.Tensor | None = self.dataset.labels
+        self.classes = tuple(self.dataset.classes)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        counts = self.dataset.labels.bincount(minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, counts, strict=True))
 
     @property
     def checksum(self) -> str:
@@ -150,9 +178,9 @@ class Split:
 
 
 def open_images(argument: str, name: str, channels: int) -> Folder | Npz | Split:
-    """Images by the name of a data set, or the path of a folder, read with so many channels, or of an npz.
+    """Images by the exact name of a data set, the path of a folder, read with so many channels, or the path of an npz.
 
-    Raises ValueError or FileNotFoundError.
+    Raises ValueError or FileNotFoundError that begins with the name of the argument.
     """
     if name.removesuffix("-train") in DATASETS:
         return Split(name)
@@ -167,7 +195,7 @@ def open_images(argument: str, name: str, channels: int) -> Folder | Npz | Split
 
 
 def write_npz(path: Path, images_NHWC: Rows, labels_N: np.ndarray) -> None:
-    """The npz that ADM's evaluator reads: arr_0 the images, arr_1 the labels; a megabyte is in memory at a time."""
+    """The npz that ADM's evaluator reads: arr_0 the images, arr_1 the labels; a megabyte at a time."""
     with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         with archive.open("arr_0.npy", "w", force_zip64=True) as entry, open(images_NHWC.path, "rb") as file:
             about = {"descr": "|u1", "fortran_order": False, "shape": images_NHWC.shape}

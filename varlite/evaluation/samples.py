@@ -1,4 +1,4 @@
-"""Samples to be scored: class-balanced, a batch at a time, and kept as files on the way if that is asked for."""
+"""Class-balanced samples of a model, drawn one batch at a time, and written to files on the way if asked for."""
 
 from pathlib import Path
 from typing import Any
@@ -12,39 +12,42 @@ from varlite.datasets.tokens import fingerprint
 from varlite.drawing import image_generator
 from varlite.evaluation.feature_store import Work
 from varlite.evaluation.image_sources import write_npz
+from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
 from varlite.evaluation.small_models import class_balanced
 from varlite.inference import Precision, autocast, prepare
-from varlite.io.files import sha256
+from varlite.io.files import read_model, sha256, write_json
+from varlite.io.outputs import check_file, check_folder
 from varlite.io.pictures import save_png
 from varlite.sampling import check_settings, generate
 
 
 class Samples:
-    """As many samples of each class. An image depends on the seed, its class and its number within the class alone."""
+    """Equally many samples of each class. An image depends only on the seed, its class and its number within it."""
 
     def __init__(
         self, name: str, weights: Path | None, num: int, seed: int, settings: dict[str, Any],
         precision: Precision, device: torch.device,
     ):  # fmt: skip
+        self.model: Any
         self.model, self.tokenizer = load(name, weights, device=device)
         prepare(self.model, precision)
         check_settings(settings["cfg"], settings["top_k"], settings["top_p"], self.model.config.vocab)
         self.seed, self.settings, self.precision, self.device = seed, settings, precision, device
-        self.classes = self.model.config.classes
-        self.labels = class_balanced(num, self.classes)
+        path, count = weights_file(name, weights), self.model.config.classes
+        named = read_model(path)[0].get("classes") if path.suffix == ".safetensors" else None
+        self.num_classes, self.classes = count, tuple(named or ())
+        self.labels = class_balanced(num, count)
         self.size, self.channels = self.tokenizer.image_size(), self.tokenizer.config.channels
-        self.record = {
-            "weights_sha256": sha256(weights_file(name, weights)),
-            "tokenizer_sha256": fingerprint(self.tokenizer),
-        }
+        self.record = {"weights_sha256": sha256(path), "tokenizer_sha256": fingerprint(self.tokenizer)}
         self.plan = self.record | {"seed": seed, "settings": settings, "precision": precision}
+        self.class_counts: dict[str, int] = {}  # equal
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def number(self, i: int) -> int:
-        """Of image i within its class."""
-        return i // self.classes
+        """Number of image i within its class."""
+        return i // self.num_classes
 
     def batch(self, rows: slice) -> torch.Tensor:
         labels = self.labels[rows].tolist()
@@ -57,27 +60,44 @@ class Samples:
 
 
 class PNGs:
-    """A folder of samples, named by class and number, as `varlite sample` does."""
+    """Writes samples into a folder, named by class and number, with a samples.json that says which belong there.
+
+    Raises ValueError for a folder that holds images of another origin.
+    """
 
     def __init__(self, folder: Path, samples: Samples):
         self.folder, self.samples = folder, samples
         self.arrays: dict[str, Any] = {}
+        check_folder("samples", folder)
+        check_claim("samples", folder)
+        per_class = len(samples) // samples.num_classes
+        self.record = {"classes": list(range(samples.num_classes)), "num_per_class": per_class} | samples.plan
+
+    def begin(self) -> bool:
+        """Clear the folder of another run's images; True if it already holds this run's."""
+        resumed = claim(self.folder, self.record)
+        write_json(self.folder / RECORD, self.record)
+        return resumed
 
     def write(self, work: Work, img_BCHW: torch.Tensor, rows: slice) -> None:
         for i, img in enumerate(img_BCHW, start=rows.start):
-            save_png(self.folder / f"{self.samples.labels[i]:04d}_{self.samples.number(i):05d}.png", img)
+            save_png(self.folder / sample_name(int(self.samples.labels[i]), self.samples.number(i)), img)
 
     def finish(self, work: Work) -> None: ...
 
 
 class Shuffled:
-    """Samples for ADM's evaluator, which scores runs of 5,000 images: RGB, in random order, so that no run has few
-    classes. Each is written where it belongs, and packed at the end."""
+    """Writes samples as an npz for ADM's evaluator, which scores runs of 5,000 images: RGB, in random order, so that
+    every run has all classes. They are collected beside the features and packed at the end."""
 
     def __init__(self, path: Path, samples: Samples):
         self.path, self.samples = path, samples
         self.place = np.random.RandomState(samples.seed).permutation(len(samples))
         self.arrays = {"arr_0": ((*samples.size, 3), np.uint8)}
+        check_file("samples", path)
+
+    def begin(self) -> bool:
+        return True  # images of finished batches lie beside their features
 
     def write(self, work: Work, img_BCHW: torch.Tensor, rows: slice) -> None:
         for place, img in zip(self.place[rows], img_BCHW.expand(-1, 3, -1, -1), strict=True):
@@ -87,3 +107,10 @@ class Shuffled:
         labels = np.empty(len(self.samples), np.int64)
         labels[self.place] = self.samples.labels
         write_npz(self.path, work.arrays["arr_0"], labels)
+
+
+def open_writer(path: Path | None, samples: Any) -> PNGs | Shuffled | None:
+    """What writes the samples to `path`: an .npz file or a folder; None without a path."""
+    if path is None:
+        return None
+    return Shuffled(path, samples) if path.suffix == ".npz" else PNGs(path, samples)

@@ -14,7 +14,7 @@ from varlite.tokenizer import VQVAE
 
 
 class Scorer:
-    """Scores images in memory against the Fashion-MNIST test set; features of that set are computed once."""
+    """Scores images in memory against the Fashion-MNIST test set, whose features are computed once."""
 
     def __init__(self):
         self.extractor, self.test = FashionFeatures(), FashionMNIST("test")
@@ -27,7 +27,7 @@ class Scorer:
     @property
     def real(self) -> torch.Tensor:
         """Features of the 10,000 test images, (N, 128)."""
-        return self.reference.rows["pool"][:]
+        return self.reference.features["pool"][:]
 
     def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(features (N, 128), predicted class (N,)) of (N, 1, 28, 28) bytes."""
@@ -37,35 +37,39 @@ class Scorer:
     def score(self, images: torch.Tensor, label_N: torch.Tensor) -> dict[str, float]:
         """Scores of (N, 1, 28, 28) bytes that should show the classes `label_N`.
 
-        accuracy: share that the classifier gives that class. fd: Fréchet distance to the whole test set. precision,
-        recall: k = 3, against as many test images. recall_within_class: recall of each class among its own test images,
-        as many as were given, averaged over classes: what turning guidance up to buy accuracy would lower.
+        accuracy: share that the classifier assigns to that class. fd: Fréchet distance to the whole test set.
+        precision, recall: k = 3, against equally many test images. recall_within_class: recall of each class among
+        equally many of its test images, averaged over classes; it falls where stronger guidance buys accuracy.
         """
         metrics = ("accuracy", "fd", "precision", "recall", "recall_within_class")
         return score(metrics, extract(self.extractor, images), self.reference, label_N)
 
     def balanced_rows(self, label_N: torch.Tensor) -> torch.Tensor:
-        """Rows of the test set with the very labels given: the first, second, ... image of each class."""
+        """Rows of the test set with the labels given: the first, second, ... image of each class."""
         return matched_rows(self.test.labels, label_N)
 
 
-class Reconstructions:
-    """What a tokenizer makes of test images: the best that a transformer on its tokens can hope for."""
+class RealImages:
+    """Equally many real images of each class as among the labels given, as they are or as a tokenizer renders them.
 
-    def __init__(self, tokenizer: VQVAE, label_N: torch.Tensor):
-        self.tokenizer, self.test = tokenizer, FashionMNIST("test")
-        self.rows = matched_rows(self.test.labels, label_N)
-        self.labels = self.test.labels[self.rows]
+    Their reconstructions are the best that a model on these tokens can hope for.
+    """
+
+    def __init__(self, split: str, label_N: torch.Tensor, tokenizer: VQVAE | None = None):
+        self.tokenizer, self.dataset = tokenizer, FashionMNIST(split)
+        self.rows = matched_rows(self.dataset.labels, label_N)
+        self.labels = self.dataset.labels[self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def batch(self, rows: slice) -> torch.Tensor:
-        return reconstruct(self.tokenizer, self.test.images(self.rows[rows]))
+        images = self.dataset.images(self.rows[rows])
+        return images if self.tokenizer is None else reconstruct(self.tokenizer, images)
 
 
 def class_balanced(num: int, classes: int) -> torch.Tensor:
-    """`num` labels, as many of each class. Raises ValueError if that does not come out even."""
+    """`num` labels, equally many of each class. Raises ValueError where that is impossible."""
     if num < 2 * classes or num % classes:
         raise ValueError(f"num must be a multiple of the {classes} classes and at least {2 * classes}, got {num}")
     return torch.arange(num) % classes

@@ -4,9 +4,9 @@
     frechet_distance(statistics(a_NX), statistics(b_NX))         FID, if the features are Inception's; else FD
     kid(a_NX, b_NX)  inception_score(logits_NV)  precision_recall(generated_NX, real_NX)
 
-Features are a tensor (N, X), or the same on disk (`Rows`), which is read a block at a time. The formulas are
-torch-fidelity's; where its functions want all rows in memory at once, ours go through them in blocks, to the same
-numbers (tests/test_fidelity.py).
+Features are a tensor (N, X), or the same on disk (`Rows`), which is read in blocks. The formulas are torch-fidelity's;
+where its functions need all rows in memory at once, ours go through them in blocks, with the same results
+(tests/evaluation/test_statistics.py).
 """
 
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from varlite.evaluation.feature_store import Rows
 
 Features = torch.Tensor | Rows
 BLOCK = 2000
+ADM_RUN = 5000  # images in a part of the Inception Score, as ADM's evaluator computes it
 
 
 def blocks(x_NX: Features) -> Iterator[torch.Tensor]:
@@ -27,7 +28,7 @@ def blocks(x_NX: Features) -> Iterator[torch.Tensor]:
 
 
 def check_features(argument: str, x_NX: Features, least: int) -> None:
-    """Raises ValueError unless there are rows enough."""
+    """Raises ValueError for fewer than `least` rows."""
     if len(x_NX.shape) != 2 or len(x_NX) < least:
         raise ValueError(f"{argument} must be (N, X) with N of at least {least}, got {tuple(x_NX.shape)}")
 
@@ -49,19 +50,23 @@ def statistics(x_NX: Features) -> dict[str, np.ndarray]:
 
 
 def frechet_distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
-    """|mu_a - mu_b|^2 + tr(sigma_a + sigma_b - 2 (sigma_a sigma_b)^1/2) (arXiv 1706.08500, equation 6)."""
+    """|mu_a - mu_b|^2 + tr(sigma_a + sigma_b - 2 (sigma_a sigma_b)^1/2) (arXiv 1706.08500, equation 6).
+
+    Never below zero: for singular covariances rounding alone would take it there. With fewer images than features it is
+    much too large; it falls as their number grows, so compare distances of equally many images only.
+    """
     a, b = ({name: np.asarray(x[name], np.float64) for name in ("mu", "sigma")} for x in (a, b))
     if a["mu"].shape != b["mu"].shape:
         raise ValueError(f"statistics of different features: {len(a['mu'])} of them and {len(b['mu'])}")
-    return fid_statistics_to_metric(a, b, False)["frechet_inception_distance"]
+    return max(0.0, fid_statistics_to_metric(a, b, False)["frechet_inception_distance"])
 
 
 def kid(
     generated_NX: Features, real_NX: Features, subsets: int = 100, size: int = 1000, seed: int = 2020
 ) -> tuple[float, float]:
-    """Kernel distance (arXiv 1801.01401): mean and deviation over random `subsets` of `size` images, of all if fewer.
+    """Kernel distance (arXiv 1801.01401): mean and deviation over `subsets` of `size` random images, of all if fewer.
 
-    Unbiased: of equal distributions it is around zero, and may be negative.
+    Unbiased: for equal distributions it scatters around zero, and may be negative.
     """
     for argument, x_NX in (("generated", generated_NX), ("real", real_NX)):
         check_features(argument, x_NX, 2)
@@ -75,14 +80,18 @@ def kid(
 
 
 def inception_score(
-    logits_NV: Features, splits: int = 10, shuffle: bool = True, seed: int = 2020
+    logits_NV: Features, splits: int | None = None, shuffle: bool = True, seed: int = 2020
 ) -> tuple[float, float]:
     """exp E KL(p(y|x), p(y)) (arXiv 1606.03498, section 4): mean and deviation over `splits` parts of the images.
 
+    splits: None takes parts of 5,000 images, as ADM's evaluator does, and ten parts where there are fewer images: those
+    score lower, and only scores of equally large parts can be compared.
     p(y) is each part's own: without `shuffle`, images sorted by class have few classes in a part and score too low.
     """
-    check_features("logits", logits_NV, splits)
     N = len(logits_NV)
+    if splits is None:
+        splits = N // ADM_RUN or 10
+    check_features("logits", logits_NV, splits)
     order = np.random.RandomState(seed).permutation(N) if shuffle else np.arange(N)
     bounds = torch.arange(splits + 1) * N // splits
     part_N = torch.empty(N, dtype=torch.long)
@@ -100,7 +109,7 @@ def inception_score(
 def precision_recall(generated_NX: Features, real_NX: Features, k: int = 3) -> tuple[float, float]:
     """Share of generated features near a real one, and of real features near a generated one (arXiv 1904.06991).
 
-    Near is within the distance from that one to its own k-th neighbour. Raises ValueError for k rows or fewer.
+    Near means within the distance of that one to its own k-th neighbour. Raises ValueError for k rows or fewer.
     """
     for argument, x_NX in (("generated", generated_NX), ("real", real_NX)):
         check_features(argument, x_NX, k + 1)
@@ -108,7 +117,7 @@ def precision_recall(generated_NX: Features, real_NX: Features, k: int = 3) -> t
 
 
 def covered(x_NX: Features, by_MX: Features, k: int) -> float:
-    """Share of rows of `x_NX` within the radius of any row of `by_MX`."""
+    """Share of the rows of `x_NX` within the radius of any row of `by_MX`."""
     radii = [_radii(block, by_MX, k) for block in blocks(by_MX)]
     inside = 0
     for block in blocks(x_NX):
@@ -120,7 +129,7 @@ def covered(x_NX: Features, by_MX: Features, k: int) -> float:
 
 
 def _radii(block_BX: torch.Tensor, x_NX: Features, k: int) -> torch.Tensor:
-    """Distance of each row to its k-th neighbour among `x_NX`, which it is one of itself."""
+    """k-th-neighbour distance of each row among `x_NX`, excluding itself."""
     nearest = torch.empty(len(block_BX), 0)
     for others in blocks(x_NX):
         nearest = torch.cat((nearest, torch.cdist(block_BX, others)), 1)

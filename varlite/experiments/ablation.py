@@ -1,7 +1,7 @@
-"""The ablation of VAR's table 3 at small scale: from raster order to next-scale, one thing added at a time.
+"""The ablation of VAR's table 3 at small scale: from raster order to next-scale, adding one thing at a time.
 
-The models are those of `varlite reproduce sweep`, which differ in nothing but what a row names: equal blocks, images,
-order of the data and rate of learning.
+The models are those of `varlite reproduce sweep`. They differ in nothing but what a row names: blocks, images, order of
+the data and learning rate are equal.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ import torch
 
 from varlite.checkpoints.empty import parameters
 from varlite.checkpoints.load import load
-from varlite.evaluation.scoring import Request, evaluate
-from varlite.experiments.bands import SCORES, open_record, summary
+from varlite.evaluation.request import Request
+from varlite.evaluation.scoring import evaluate
+from varlite.experiments.bands import SCORES, mean_and_range, open_record
 from varlite.experiments.scaling_laws import flops
 from varlite.io.files import sha256, write_json
-from varlite.io.provenance import machine
+from varlite.io.provenance import command, machine
 from varlite.speed.timing import seconds_per_image
 
 # The papers keep 900 of 4,096 codes; of 512 that is 112.
@@ -26,8 +27,8 @@ GUIDED = {"cfg": 1.5, "top_k": 112, "top_p": 0.0}
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of the table: its number there, what it adds, and the run and settings that it is measured with."""
+class Arm:
+    """One row of the table: its number there, what it adds, and the run and settings that are measured."""
 
     row: int
     step: str
@@ -36,27 +37,27 @@ class Row:
 
 
 ROWS = [
-    Row(1, "AR: raster scan", "fashion-raster-d4-plain", ALL),
-    Row(2, "next-scale", "fashion-var-d4-plain", ALL),
-    Row(3, "+ AdaLN", "fashion-var-d4-unnormed", ALL),
-    Row(4, "+ top-k", "fashion-var-d4-unnormed", TOP_K),
-    Row(5, "+ guidance", "fashion-var-d4-unnormed", GUIDED),
-    Row(6, "+ attention normalisation", "fashion-var-d4", GUIDED),
-    Row(7, "+ scale up", "fashion-var-d5", GUIDED),
+    Arm(1, "AR: raster scan", "fashion-raster-d4-plain", ALL),
+    Arm(2, "next-scale", "fashion-var-d4-plain", ALL),
+    Arm(3, "+ AdaLN", "fashion-var-d4-unnormed", ALL),
+    Arm(4, "+ top-k", "fashion-var-d4-unnormed", TOP_K),
+    Arm(5, "+ guidance", "fashion-var-d4-unnormed", GUIDED),
+    Arm(6, "+ attention normalisation", "fashion-var-d4", GUIDED),
+    Arm(7, "+ scale up", "fashion-var-d5", GUIDED),
 ]
-# Beyond the paper's: the raster model with all that VAR has, and M-VAR.
+# Not in the paper: the raster model with everything that VAR has, and M-VAR.
 BESIDE = [
-    Row(8, "raster scan with all of it", "fashion-raster-d4", GUIDED),
-    Row(9, "M-VAR", "fashion-mvar-d4", GUIDED),
+    Arm(8, "raster scan with all of it", "fashion-raster-d4", GUIDED),
+    Arm(9, "M-VAR", "fashion-mvar-d4", GUIDED),
 ]
 
 
 def reproduce_ablation(
     out: Path, runs: Path, num: int = 10_000, seed: int = 0, device: str | torch.device = "cpu"
 ) -> dict[str, Any]:
-    """Measure every row, and again with each other training seed there is in `runs`; written to `out`/ablation.json.
+    """Measure every row, once for each training seed in `runs`; written to `out`/ablation.json.
 
-    Scores of all training seeds of a row are under "runs"; time, FLOPs and parameters are of the first. Finished
+    Scores of all training seeds of a row are under "runs"; time, FLOPs and parameters are those of the first. Finished
     measurements are kept. Raises FileNotFoundError, before anything is measured, for a run that is not trained.
     """
     of_row = {row.row: folders(runs, row.run) for row in ROWS + BESIDE}
@@ -72,8 +73,8 @@ def reproduce_ablation(
             scores = evaluate(request, None, device)["scores"]
             done[training_seed] = {name: scores[name] for name in SCORES} | {"weights_sha256": checksum}
             write_json(path, record)
-    record["rows"] = describe_rows(record["scores"], {row: found["0"] for row, found in of_row.items()}, device)
-    record |= {"command": f"varlite reproduce ablation --num {num}", "machine": machine()}
+    record["rows"] = table_rows(record["scores"], {row: found["0"] for row, found in of_row.items()}, device)
+    record |= {"command": command("reproduce ablation", num=num), "machine": machine()}
     write_json(path, record)
     return record
 
@@ -86,17 +87,17 @@ def folders(runs: Path, name: str) -> dict[str, Path]:
     return {seed: path for seed, path in found.items() if (path / "model.safetensors").exists()}
 
 
-def describe_rows(
+def table_rows(
     scores: dict[str, dict[str, dict[str, Any]]], first: dict[int, Path], device: str | torch.device
 ) -> list[dict[str, Any]]:
-    """The table: of each row what it is, what it costs, and mean and band of its scores over training seeds."""
+    """The table: what each row is, what it costs, and mean and range of its scores over training seeds."""
     loaded = {row: load(folder, device=device) for row, folder in first.items()}
     rows = ROWS + BESIDE
     seconds = seconds_per_image([(*loaded[row.row], row.settings) for row in rows])
     table = []
     for row, time in zip(rows, seconds, strict=True):
         model, runs = loaded[row.row][0], scores[str(row.row)]
-        mean, band = summary({seed: {name: run[name] for name in SCORES} for seed, run in runs.items()})
+        mean, band = mean_and_range({seed: {name: run[name] for name in SCORES} for seed, run in runs.items()})
         table.append(
             {"row": row.row, "step": row.step, "model": row.run, "settings": row.settings}
             | {"parameters": parameters(model), "gflop_per_image": round(flops(model.config, "sampling") / 1e9, 4)}
@@ -104,3 +105,11 @@ def describe_rows(
             | {"runs": runs, "mean": mean, "band": band}
         )
     return table
+
+
+def report(record: dict[str, Any]) -> None:
+    """Print a line for each row, with the range over training seeds."""
+    for row in record["rows"]:
+        low, high = row["band"]["fd"]
+        seeds = f"{low:.3f} to {high:.3f}, {len(row['runs'])} training seeds" if low < high else "one training seed"
+        print(f"{row['step']:28s} fd {row['mean']['fd']:.3f} ({seeds}) accuracy {row['mean']['accuracy']:.1%}")

@@ -1,8 +1,4 @@
-"""The numbers that `data/results/` holds for the small models, measured again: `varlite reproduce`.
-
-fashion     every model that ships: scores over seeds in MODEL.json, compared with the band that ships
-ablation    VAR's table 3 at small scale, in ablation.json (ablation.py)
-guidance    fashion-var-d4 over guidance and over top-k, in guidance.json
+"""Scores of the small models that ship, over sampling seeds: `varlite reproduce fashion`, for data/results/MODEL.json.
 
 Every finished measurement is written at once; the same command again measures what is missing.
 """
@@ -16,8 +12,10 @@ import torch
 from varlite.checkpoints.empty import parameters
 from varlite.checkpoints.load import load, load_tokenizer, shipped
 from varlite.evaluation.feature_store import Processes
-from varlite.evaluation.scoring import Request, evaluate
+from varlite.evaluation.request import Request
+from varlite.evaluation.scoring import evaluate
 from varlite.evaluation.small_models import score_tokenizer
+from varlite.experiments.scaling_laws import student
 from varlite.io.files import read_model, sha256, write_json
 from varlite.io.places import CHECKPOINTS, RESULTS
 from varlite.io.provenance import command, machine, versions
@@ -27,20 +25,13 @@ from varlite.training.run import differences
 
 SCORES = ("accuracy", "fd", "precision", "recall", "recall_within_class")
 TIME = "seconds_per_image"
-BY_CFG = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
-BY_TOP_K = (0, 1, 10, 50, 100, 256)  # 0 keeps all 512
+LEVEL = 0.95  # of new measurements that agree with those that ship, this share is found within
 
 
 def load_results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
-    """What was measured of the small models, by name: the files of `reproduce_fashion`."""
+    """The records of `reproduce_fashion` in a folder, by model."""
     records = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     return {name: record for name, record in records.items() if record.get("model") == name}
-
-
-def load_guidance(folder: Path = RESULTS) -> dict[str, Any] | None:
-    """What `reproduce_guidance` measured, or None."""
-    path = folder / "guidance.json"
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def fashion_models() -> list[str]:
@@ -55,10 +46,11 @@ def reproduce_fashion(
     models: tuple[str, ...] = (),
     device: str | torch.device = "cpu",
 ) -> dict[str, dict[str, Any]]:
-    """Measure `models`, default all, with `num` samples for each seed; a tokenizer once, on the whole test set.
+    """Score `models`, by default all, on `num` samples for each sampling seed; tokenizers once, on the whole test set.
 
-    The time of an image, in batches of 64, is measured at the end, of all models in turns; it has no band.
-    Raises ValueError if `out` holds results of other weights or another number, before anything is measured.
+    Each record goes to `out`/MODEL.json. The seconds an image takes, in batches of 64, are measured at the end, all
+    models in turns; they have no band. Raises ValueError, before anything is measured, for an unknown model, and if
+    `out` holds results of other weights or another number.
     """
     for name in models:
         if name not in fashion_models():
@@ -77,15 +69,13 @@ def reproduce_fashion(
                 continue
             scores = {score: value for score, value in scores.items() if score not in ("num", "seed", TIME)}
             record["runs"][str(seed)] = scores
-            record["command"] = command(
-                "reproduce fashion", num=num, seeds=tuple(sorted(int(s) for s in record["runs"]))
-            )
+            record["command"] = command("reproduce fashion", num=num, seeds=tuple(sorted(map(int, record["runs"]))))
             record["machine"], record["versions"] = machine(), versions("torch_fidelity")
-            record["mean"], record["band"] = summary(record["runs"])
+            record["mean"], record["band"] = mean_and_range(record["runs"])
             write_json(out / f"{name}.json", record)
     drawn = {name: record for name, record in records.items() if record["kind"] != "tokenizer"}
     if main and drawn:
-        # Last and in turns, however long and on however busy a machine the scores were measured.
+        # At the end and in turns, so that a busy machine slows all of them alike.
         loaded = [(*load(name, device=device), Request().settings) for name in drawn]
         for (name, record), seconds in zip(drawn.items(), seconds_per_image(loaded), strict=True):
             record["mean"][TIME] = seconds
@@ -93,30 +83,8 @@ def reproduce_fashion(
     return records
 
 
-def reproduce_guidance(
-    out: Path, num: int = 2000, model: str = "fashion-var-d4", device: str | torch.device = "cpu"
-) -> dict[str, Any]:
-    """Scores over guidance at the papers' top-p, and over top-k without top-p, so that it acts alone."""
-    path = out / "guidance.json"
-    record = open_record(path, about(model, num) | {"model": model, "seed": 0}, {"cfg": [], "top_k": []})
-    sweeps: dict[str, list[dict[str, Any]]] = {
-        "cfg": [{"cfg": cfg, "top_k": 0, "top_p": 0.96} for cfg in BY_CFG],
-        "top_k": [{"cfg": 1.5, "top_k": top_k, "top_p": 0.0} for top_k in BY_TOP_K],
-    }
-    for name, rows in sweeps.items():
-        for settings in rows[len(record[name]) :]:
-            result = evaluate(Request(model, metrics=SCORES, num=num, **settings), None, device)
-            if not result:
-                continue
-            record[name].append(settings | {score: result["scores"][score] for score in SCORES})
-            record["command"], record["machine"] = command("reproduce guidance", num=num), machine()
-            record["versions"] = versions("torch_fidelity")
-            write_json(path, record)
-    return record
-
-
 def about(name: str, num: int) -> dict[str, Any]:
-    """What a measurement is of."""
+    """What a measurement is of: the model, its weights and the settings."""
     path = shipped(name)
     kind = read_model(path)[0]["kind"]
     module = load_tokenizer(name) if kind == "tokenizer" else load(name)[0]
@@ -128,7 +96,7 @@ def about(name: str, num: int) -> dict[str, Any]:
 
 
 def open_record(path: Path, of: dict[str, Any], empty: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The record in a file, or an empty one. Raises ValueError if the file's is of something else."""
+    """The record in a file, or an empty one. Raises ValueError if the file holds measurements of something else."""
     if not path.exists():
         return of | (empty if empty is not None else {"runs": {}})
     record = json.loads(path.read_text())
@@ -139,7 +107,7 @@ def open_record(path: Path, of: dict[str, Any], empty: dict[str, Any] | None = N
     return record
 
 
-def summary(runs: dict[str, dict[str, Any]]) -> tuple[dict[str, float], dict[str, list[float]]]:
+def mean_and_range(runs: dict[str, dict[str, Any]]) -> tuple[dict[str, float], dict[str, list[float]]]:
     """(mean, [smallest, largest]) over seeds, of every score that is a number."""
     numbers = [name for name, value in next(iter(runs.values())).items() if isinstance(value, float | int)]
     values = {name: [run[name] for run in runs.values()] for name in numbers}
@@ -147,36 +115,49 @@ def summary(runs: dict[str, dict[str, Any]]) -> tuple[dict[str, float], dict[str
     return mean, {name: [min(v), max(v)] for name, v in values.items()}
 
 
-def compare(record: dict[str, Any], expected: dict[str, Any] | None) -> list[tuple[str, float, list[float], bool]]:
-    """(score, mean, band, within) of each score that has an expected band, of as many images; [] without one.
+def against_shipped(
+    record: dict[str, Any], shipped: dict[str, Any] | None
+) -> list[tuple[str, float, list[float], bool]]:
+    """(score, mean, interval, within) of each score that ships for equally many samples; [] where none does.
 
-    Of three seeds, the smallest and largest leave out half of what other seeds give: within is no farther outside than
-    the band is wide, or by a thousandth of the value, for another machine's rounding. Times are not compared.
+    The interval is where the mean of as many new sampling seeds lies in 95 of 100 cases, to judge by the seeds that
+    ship: with three of them, twice as wide as what they span and more. A thousandth of the value is added for another
+    machine's rounding. It knows nothing of other training seeds: every model is one training.
     """
-    if expected is None or expected["num"] != record["num"]:
+    if shipped is None or shipped["num"] != record["num"]:
         return []
     rows = []
-    for name, (low, high) in expected["band"].items():
-        value, slack = record["mean"][name], max(high - low, 1e-3 * abs(high))
-        rows.append((name, value, [low, high], low - slack <= value <= high + slack))
+    for name in shipped["band"]:
+        values = [run[name] for run in shipped["runs"].values()]
+        mean, n, new = sum(values) / len(values), len(values), len(record["runs"])
+        margin = 1e-3 * abs(mean)
+        if n > 1:
+            deviation = (sum((v - mean) ** 2 for v in values) / (n - 1)) ** 0.5
+            margin += student(LEVEL, n - 1) * deviation * (1 / n + 1 / new) ** 0.5
+        value = record["mean"][name]
+        rows.append((name, value, [mean - margin, mean + margin], abs(value - mean) <= margin))
     return rows
 
 
 def report(records: dict[str, dict[str, Any]], out: Path) -> None:
-    """Print what was measured beside what ships, and whether it agrees."""
-    records = {name: record for name, record in records.items() if record["runs"]}  # none but in the main process
+    """Print a line for each score: what was measured, beside the interval that agrees with what ships."""
+    records = {name: record for name, record in records.items() if record["runs"]}  # filled in the main process only
     expected = {} if out.resolve() == RESULTS.resolve() else load_results()
     outside = compared = 0
     for name, record in records.items():
-        rows = compare(record, expected.get(name))
+        rows = against_shipped(record, expected.get(name))
         for score, value, (low, high), within in rows:
             print(f"{name:24s} {score:24s} {value:<10.5g} {low:.5g} .. {high:.5g}  {'within' if within else 'OUTSIDE'}")
             outside += not within
         compared += len(rows)
         if not rows:
             shown = ", ".join(f"{k} {v:.5g}" for k, v in record["mean"].items() if k in (*SCORES, "val_mse"))
-            other = f"; the band that ships is of {expected[name]['num']} samples" if name in expected else ""
+            other = f"; what ships is of {expected[name]['num']} samples" if name in expected else ""
             print(f"{name:24s} {shown}{other}")
+    drawn = [record for record in records.values() if record["kind"] != "tokenizer"]
+    if drawn:
+        seeds = ", ".join(sorted({seed for record in drawn for seed in record["runs"]}, key=int))
+        print(f"{drawn[0]['num']} samples for each sampling seed ({seeds}) of one training of each model")
     if compared:
-        print(f"{compared - outside} of {compared} scores are within the band that ships")
+        print(f"{compared - outside} of {compared} scores agree with those that ship")
     print(f"written to {out}")

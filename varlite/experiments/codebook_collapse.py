@@ -1,4 +1,7 @@
-"""What makes a codebook collapse, and what each remedy buys: the same small tokenizer, trained briefly in every way."""
+"""Codebook collapse, and what each remedy changes: one small tokenizer, trained briefly with each.
+
+`varlite reproduce codebook`, for data/results/codebook.json.
+"""
 
 import json
 from dataclasses import asdict, replace
@@ -29,8 +32,10 @@ ARMS: dict[str, dict[str, Any]] = {
 CURVE = ("step", "l2", "codes_used", "codes_used_per_scale", "perplexity_per_scale")
 
 
-def ablate_codebook(data: str, runs: Path, out: Path, options: Options = Options()) -> dict[str, Any]:
-    """Train every arm in a folder of `runs`, write curves and final scores to `out`. Interrupted, it resumes."""
+def ablate_codebook(
+    out: Path, data: str = "fashion", runs: Path = Path("runs/codebook"), options: Options = Options()
+) -> dict[str, Any]:
+    """Train every arm in a folder of `runs`; curves and final scores go to `out`/codebook.json. It resumes."""
     recipe, arms = override(BARE, options), {}
     line = command("reproduce codebook", options, data=data)
     for name, changes in ARMS.items():
@@ -41,13 +46,15 @@ def ablate_codebook(data: str, runs: Path, out: Path, options: Options = Options
         log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         curve = [{key: line[key] for key in CURVE} for line in log]
         arms[name] = {"changes": changes, "curve": curve, "val_mse": log[-1]["val_mse"]}
-    result = {
-        "command": line,
-        "machine": machine(),
-        "seed": options.seed,
-        "config": asdict(CONFIG),
-        "recipe": asdict(recipe),
-        "arms": arms,
-    }
-    write_json(out, result)
+    result = {"command": line, "machine": machine(), "seed": options.seed}
+    result |= {"config": asdict(CONFIG), "recipe": asdict(recipe), "arms": arms}
+    write_json(out / "codebook.json", result)
     return result
+
+
+def report(record: dict[str, Any]) -> None:
+    """Print a line for each arm."""
+    for name, arm in record["arms"].items():
+        last = arm["curve"][-1]
+        used, perplexity = f"{last['codes_used']:.0%} of codes used", last["perplexity_per_scale"]
+        print(f"{name:28s} error {arm['val_mse']:.4f}, {used}, perplexity {perplexity}")

@@ -1,12 +1,11 @@
-"""Sizes and costs by formula, and the laws that losses follow in them (VAR, arXiv 2404.02905, "scaling laws").
+"""The laws that losses follow in the size and cost of models (VAR, arXiv 2404.02905, "scaling laws").
 
-Formulas take a configuration and build no model: so they also say what a model costs that fits on no machine here. A
-FLOP is an addition or a multiplication within a matrix product or convolution: all else is left out, as it is in
-`torch.utils.flop_counter`. Letters: C width, V codebook, Z latent channels, l tokens, X a size or a cost, L a loss.
+Letters: N weights in the blocks, C FLOPs of training, X either, L a loss.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -46,9 +45,9 @@ def config_of(run: Mapping[str, Any]) -> Any:
 
 
 def ladder(runs: Mapping[str, Mapping[str, Any]], kind: str = "var") -> dict[int, Mapping[str, Any]]:
-    """{depth: run} of one kind of model by rising depth: complete models of the first seed, no arms of the ablation.
+    """{depth: run} of one kind of model by rising depth: complete models of the first seed, without ablation arms.
 
-    Raises ValueError where there is none.
+    Raises ValueError if there is none.
     """
     whole = {
         run["depth"]: run
@@ -86,25 +85,34 @@ class PowerLaw:
 
 
 def fit(X: Sequence[float] | np.ndarray, L: Sequence[float] | np.ndarray, floor: bool = False) -> PowerLaw:
-    """The power law through points (X, L): a straight line on log-log by least squares.
+    """The power law through points (X, L): a straight line on log-log axes by least squares.
 
     floor: also fit an irreducible part, 0 or more, by least squares of relative errors; the exponent then lies in
     -3 .. -0.003. Raises ValueError for fewer than three different X (four with a floor), and for numbers that are not
     finite and positive.
     """
-    x, y = check(X, L, 4 if floor else 3)
+    x, y = check_points(X, L, 4 if floor else 3)
     if not floor:
         slope, height = np.polyfit(np.log(x), np.log(y), 1)
         return PowerLaw(float(slope), float(np.exp(height)))
     middle = np.exp(np.log(x).mean())  # so that both columns of the linear problem are near one
-    low, high = np.log(0.003), np.log(3)
-    for _ in range(4):  # each round looks closer at where the last one was best
+    exponent, _ = steepest(lambda exponent_A: weighted_lines((x / middle) ** exponent_A[:, None], y)[2])
+    floor_A, height_A, _ = weighted_lines((x / middle)[None] ** exponent, y)
+    return PowerLaw(exponent, float(height_A[0] * middle**-exponent), float(floor_A[0]))
+
+
+STEEPNESS = (np.log(0.003), np.log(3))  # of -exponent, where there is a floor
+
+
+def steepest(error: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
+    """(exponent, error) of the exponent of least error, searched ever more finely around the best."""
+    low, high = STEEPNESS
+    for _ in range(4):
         steps_A = np.linspace(low, high, 61)
-        floors_A, heights_A, errors_A = weighted_lines((x / middle)[None] ** -np.exp(steps_A)[:, None], y)
+        errors_A = error(-np.exp(steps_A))
         best, step = int(errors_A.argmin()), steps_A[1] - steps_A[0]
         low, high = max(low, steps_A[best] - step), min(high, steps_A[best] + step)
-    exponent = -float(np.exp(steps_A[best]))
-    return PowerLaw(exponent, float(heights_A[best] * middle**-exponent), float(floors_A[best]))
+    return -float(np.exp(steps_A[best])), float(errors_A[best])
 
 
 def weighted_lines(z_AX: np.ndarray, y_X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,7 +125,7 @@ def weighted_lines(z_AX: np.ndarray, y_X: np.ndarray) -> tuple[np.ndarray, np.nd
     return floor_A, height_A, ((floor_A[:, None] * v_X + height_A[:, None] * u_AX - 1) ** 2).sum(1)
 
 
-def check(X: Any, L: Any, least: int) -> tuple[np.ndarray, np.ndarray]:
+def check_points(X: Any, L: Any, least: int) -> tuple[np.ndarray, np.ndarray]:
     """Both as float arrays (points,). Raises ValueError for what no power law goes through."""
     x, y = np.asarray(X, float), np.asarray(L, float)
     if x.ndim != 1 or x.shape != y.shape:
@@ -130,42 +138,73 @@ def check(X: Any, L: Any, least: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def correlation(X: Sequence[float] | np.ndarray, L: Sequence[float] | np.ndarray) -> float:
-    """Pearson's, of log X and log L: -1 where a falling power law is exact."""
-    x, y = check(X, L, 3)
+    """Pearson's, of log X and log L: -1 where a falling power law is exact.
+
+    Weak evidence with few points: of five sorted random losses it exceeds .98 in one draw of seven.
+    """
+    x, y = check_points(X, L, 3)
     return float(np.corrcoef(np.log(x), np.log(y))[0, 1])
 
 
-def bootstrap(
-    X: Sequence[float] | np.ndarray,
-    L: Sequence[float] | np.ndarray,
-    floor: bool = False,
-    level: float = 0.9,
-    draws: int = 1000,
-    seed: int = 0,
+def intervals(
+    X: Sequence[float] | np.ndarray, L: Sequence[float] | np.ndarray, floor: bool = False, level: float = 0.9
 ) -> dict[str, tuple[float, float]]:
-    """Intervals that hold a share `level` of the exponents, and of the floors, fitted again to resampled data.
+    """Confidence intervals {"exponent", "floor"} of `fit`, for independent relative errors of one size.
 
-    Resampled are the relative residuals of the fit, not the points: with a handful of them, draws of points would often
-    have too few. Residuals are widened by sqrt(n / (n - p)), since a fit of p numbers to n points has shrunk them.
-    Raises ValueError as `fit` does, for fewer points than one more than is fitted, and for `level` outside 0 .. 1.
+    Without a floor the t-interval of the slope. With one: all values at which the error of the best fit, squared and
+    summed, is at most 1 + t^2 / (n - 3) times the smallest. Both keep their level for a handful of points, where
+    resampling does not: of intervals that promise 90 %, bootstrapped from five points, only 79 % hold the truth.
+    Raises ValueError as `fit` does, and for a `level` outside 0 .. 1.
     """
-    x, y = check(X, L, 4 if floor else 3)
+    x, y = check_points(X, L, 4 if floor else 3)
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
-    law, rng, n = fit(x, y, floor), np.random.default_rng(seed), len(x)
-    rest = np.log(y / law(x))
-    rest = (rest - rest.mean()) * np.sqrt(n / (n - (3 if floor else 2)))
-    laws = [fit(x, law(x) * np.exp(rng.choice(rest, n)), floor) for _ in range(draws)]
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    found = {}
-    for name in ("exponent", "floor"):
-        low, high = np.quantile([getattr(each, name) for each in laws], ends)
-        found[name] = (float(low), float(high))
-    return found
+    law, n = fit(x, y, floor), len(x)
+    if not floor:
+        log_x = np.log(x)
+        variance = ((np.log(y) - np.log(law(x))) ** 2).sum() / (n - 2)
+        margin = student(level, n - 2) * float(np.sqrt(variance / ((log_x - log_x.mean()) ** 2).sum()))
+        return {"exponent": (law.exponent - margin, law.exponent + margin), "floor": (0.0, 0.0)}
+    most = ((law(x) / y - 1) ** 2).sum() * (1 + student(level, n - 3) ** 2 / (n - 3))
+    z_X = x / np.exp(np.log(x).mean())
+
+    def at_exponent(step: float) -> float:
+        return float(weighted_lines(z_X[None] ** -np.exp(step), y)[2][0])
+
+    def at_floor(value: float) -> float:
+        def error(exponent_A: np.ndarray) -> np.ndarray:
+            u_AX, rest_X = z_X ** exponent_A[:, None] / y, 1 - value / y
+            height_A = (u_AX @ rest_X) / (u_AX**2).sum(1)
+            return ((height_A[:, None] * u_AX - rest_X) ** 2).sum(1)
+
+        return steepest(error)[1]
+
+    steep, flat = (edge(at_exponent, float(np.log(-law.exponent)), end, most) for end in STEEPNESS[::-1])
+    floors = (edge(at_floor, law.floor, end, most) for end in (0.0, float(y.min())))
+    return {"exponent": (-float(np.exp(steep)), -float(np.exp(flat))), "floor": (next(floors), next(floors))}
+
+
+def edge(error: Callable[[float], float], inside: float, outside: float, most: float) -> float:
+    """Where `error` crosses `most` between a value inside and one outside, or `outside` if it does not."""
+    if error(outside) <= most:
+        return outside
+    for _ in range(40):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if error(middle) <= most else (inside, middle)
+    return inside
+
+
+@cache
+def student(level: float, freedom: int) -> float:
+    """The t that |T| stays below with probability `level`, T Student's t with so many degrees of freedom."""
+    angle = np.linspace(0, np.pi / 2, 20_001)  # T = sqrt(freedom) tan(angle) makes the density a power of the cosine
+    density = np.cos(angle) ** (freedom - 1)
+    below = np.concatenate(([0.0], np.cumsum((density[1:] + density[:-1]) / 2)))
+    return float(np.sqrt(freedom) * np.tan(np.interp(level, below / below[-1], angle)))
 
 
 def lower_envelope(X: Iterable[float] | np.ndarray, L: Iterable[float] | np.ndarray) -> np.ndarray:
-    """Indices of the points below all that cost less or as much, by rising X: the best loss for every budget."""
+    """Indices of the Pareto front by rising X: the points with the lowest loss at each cost."""
     x, y = np.asarray(X, float), np.asarray(L, float)
     if x.ndim != 1 or x.shape != y.shape or not len(x):
         raise ValueError(f"X and L must be lists of equal length, at least one, got shapes {x.shape} and {y.shape}")
@@ -181,7 +220,26 @@ def extrapolate(
 
     Raises ValueError as `fit` does, for the points that are left.
     """
-    x, y = check(X, L, 5 if floor else 4)
+    x, y = check_points(X, L, 5 if floor else 4)
     last = x == x.max()
     predicted, measured = float(fit(x[~last], y[~last], floor)(x.max())), float(y[last].mean())
     return {"predicted": predicted, "measured": measured, "miss": predicted / measured - 1}
+
+
+def rival_misses(X: Sequence[float] | np.ndarray, L: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """{law: relative miss} of the point of largest X, predicted by several laws from the other points.
+
+    Points are consistent with a power law when it misses little; they only speak for it when the others miss more.
+    """
+    x, y = check_points(X, L, 4)
+    order = np.argsort(x)
+    log_x, y = np.log(x[order]), y[order]
+    slope, height = np.polyfit(log_x[:-1], y[:-1], 1)
+    last_two = np.polyfit(log_x[-3:-1], np.log(y[-3:-1]), 1)
+    guesses = {
+        "power law": float(fit(x[order][:-1], y[:-1])(x.max())),
+        "a - b log X": slope * log_x[-1] + height,
+        "last two points": np.exp(np.polyval(last_two, log_x[-1])),
+        "no change": y[-2],
+    }
+    return {name: float(guess / y[-1] - 1) for name, guess in guesses.items()}

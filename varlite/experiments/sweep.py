@@ -1,7 +1,7 @@
 """The ladder and the ablation: many small models, trained alike and one after another by one command that resumes.
 
-All see the same token maps in the same order, and as many of them. The curves go to one file, which
-varlite/evaluation/scaling.py and the notebooks read.
+All see the same token maps, equally many and in the same order. `varlite reproduce sweep`, for data/results/sweep.json,
+which scaling_laws.py and the notebooks read.
 """
 
 import json
@@ -44,11 +44,13 @@ SWEEPS: dict[str, list[tuple[str, int]]] = {
 }
 
 
-def sweep(name: str, runs: Path, out: Path, options: Options = Options()) -> dict[str, Any]:
-    """Train every model of sweep `name` in a folder of `runs`, and write all curves to `out` after each.
+def sweep(
+    out: Path, runs: Path = Path("runs/sweep"), options: Options = Options(), name: str = "fashion"
+) -> dict[str, Any]:
+    """Train every model of sweep `name` in a folder of `runs`, and write all curves to `out`/sweep.json after each.
 
-    Interrupted, the same command goes on; finished runs are kept. `options.seed` is added to each run's own.
-    Raises ValueError for an unknown sweep and for a recipe's entry, or a configuration, unlike that of a run begun.
+    After an interruption the same command goes on; finished runs are kept. `options.seed` is added to each run's own.
+    Raises ValueError for an unknown sweep, and for a recipe or configuration other than that of a run begun.
     """
     arms = choose(SWEEPS, name, "sweep")
     done: dict[str, Any] = {}
@@ -63,13 +65,13 @@ def sweep(name: str, runs: Path, out: Path, options: Options = Options()) -> dic
         of_run = replace(options, seed=options.seed + seed, recipe=recipe)
         path = train(preset, name, runs / run, tokenizer=tokenizer, options=of_run, validate_every=VALIDATE_EVERY)
         done[run] = summary(path)
-        write_json(out, result)
+        write_json(out / "sweep.json", result)
     return result
 
 
 def raster_tokenizer(data: str, runs: Path) -> Path:
-    """Train the tokenizer of the raster models; the file that is returned has the half precision in which it ships, so
-    that a model that ships speaks its very tokens."""
+    """Train the tokenizer of the raster models. The file returned has half precision, as the one that ships: so models
+    train on exactly the tokens that they will be sampled with."""
     trained = train_tokenizer(RASTER_TOKENIZER, data, runs / RASTER_TOKENIZER, start=RASTER_START)
     half = trained.with_name("half.safetensors")
     if not half.exists():
@@ -78,13 +80,13 @@ def raster_tokenizer(data: str, runs: Path) -> Path:
 
 
 def changes(own: TransformerRecipe, wanted: TransformerRecipe, options: Options) -> tuple[str, ...]:
-    """A preset's own recipe -> the ladder's, as words for `Options.recipe`, but for what the options give."""
+    """What turns a preset's own recipe into the ladder's, as words for `Options.recipe`; options take precedence."""
     names = [field.name for field in fields(wanted) if getattr(options, field.name, None) is None]
     return tuple(f"{name}={getattr(wanted, name)}" for name in names if getattr(wanted, name) != getattr(own, name))
 
 
 def summary(path: Path) -> dict[str, Any]:
-    """What a finished run says of itself: its card, and its validated points."""
+    """A finished run: what its card says, and the points at which it was validated."""
     card = json.loads((path.parent / "card.json").read_text())["training"]
     lines = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
     points = [{key: line[key] for key in CURVE} for line in lines if "val_loss" in line]
@@ -100,3 +102,9 @@ def summary(path: Path) -> dict[str, Any]:
         "checksum": sha256(path),
         "curve": [{"images": point["step"] * batch} | point for point in points],
     }
+
+
+def report(record: dict[str, Any]) -> None:
+    """Print a line for each run."""
+    for run, found in record["runs"].items():
+        print(f"{run:28s} test loss {found['curve'][-1]['val_loss']:.4f}, {found['minutes']} minutes")

@@ -16,11 +16,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLoc
 
 from varlite.experiments.scaling_laws import (
     PowerLaw,
-    bootstrap,
     config_of,
     correlation,
     curve,
     fit,
+    intervals,
     lower_envelope,
     size,
 )  # fmt: skip
@@ -120,13 +120,13 @@ def against_compute(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str
 def with_floor(points: Points, xlabel: str = SIZE, reach: float = 30) -> dict[str, dict[str, Any]]:
     """The law with an irreducible part beside the one without, drawn `reach` times beyond the points.
 
-    The grey band is where the floor lies in nine of ten resampled fits.
+    The grey band is the 90 % confidence interval of the floor.
     Returns {title: {"straight", "floor", "intervals"}}.
     """
     axes = plots.panels(len(points), 4.2, 3.0, columns=2)
     data = {}
     for axis, (title, (X, L)) in zip(axes, points.items(), strict=True):
-        straight, bent, found = fit(X, L), fit(X, L, floor=True), bootstrap(X, L, floor=True, draws=300)
+        straight, bent, found = fit(X, L), fit(X, L, floor=True), intervals(X, L, floor=True)
         draw_law(axis, straight, X, reach, linestyle="--", zorder=2, label="without floor")
         draw_law(axis, bent, X, reach, color=plots.BLUE, linewidth=2, label="with floor")
         axis.axhspan(*found["floor"], color="gray", alpha=0.25, linewidth=0, label="floor, 90 %")

@@ -7,7 +7,6 @@ both ways.
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
@@ -15,8 +14,6 @@ import torch
 
 from varlite.checkpoints.load import twin
 from varlite.drawing import draw, guide
-from varlite.io.files import write_json
-from varlite.io.provenance import machine
 from varlite.mamba2 import Mamba2
 from varlite.models import MVAR, VAR, MVARConfig, VARConfig
 from varlite.presets import SCALES_512
@@ -144,16 +141,3 @@ def state_bytes(sides: list, width: int) -> dict[str, int]:
         kept = cache[0] if isinstance(cache[0], list) else vars(cache[0]).values()
         sizes[name] = sum(t.untyped_storage().nbytes() for t in kept if isinstance(t, torch.Tensor))
     return sizes
-
-
-def bench_mvar(out: Path, rounds: int) -> dict[str, Any]:
-    """Time both ways at 256 and 512, measure the memory of their states there and at 1024, and write all of it."""
-    result = {
-        "command": f"varlite reproduce mvar-state --rounds {rounds}",
-        "machine": f"{machine()}, {torch.get_num_threads()} threads",
-        "settings": {"batch": 1, "cfg": CFG, "top_k": 0, "top_p": 0},
-        "timed": {str(size): compare(SCHEDULES[size], depth, WIDTH, rounds) for size, depth in DEPTHS.items()},
-        "state_bytes_per_layer": {str(size): state_bytes(sides, WIDTH) for size, sides in SCHEDULES.items()},
-    }
-    write_json(out, result)
-    return result

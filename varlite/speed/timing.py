@@ -9,13 +9,12 @@ import torch
 
 from varlite.checkpoints.load import twin
 from varlite.inference import prepare
-from varlite.models import VAR
 from varlite.sampling import generate
 from varlite.tokenizer import VQVAE
 
 
 def seconds_per_image(
-    models: Sequence[tuple[VAR, VQVAE, Mapping[str, Any]]], batch: int = 64, rounds: int = 5
+    models: Sequence[tuple[Any, VQVAE, Mapping[str, Any]]], batch: int = 64, rounds: int = 5
 ) -> list[float]:
     """Median over rounds of what sampling `batch` images takes, per image; decoding included, one round to warm up.
 

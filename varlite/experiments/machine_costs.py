@@ -1,4 +1,7 @@
-"""What sampling and training cost on this machine: `varlite reproduce speed`, for data/results/speed.json."""
+"""What sampling and training cost on this machine, for data/results/speed.json and mvar-carried.json.
+
+`varlite reproduce speed` and `varlite reproduce mvar-state`.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,15 +13,17 @@ import torch
 
 from varlite import drawing
 from varlite.checkpoints.load import twin
-from varlite.evaluation.scoring import Request, evaluate
+from varlite.evaluation.request import Request
+from varlite.evaluation.scoring import evaluate
 from varlite.experiments.bands import SCORES, open_record
 from varlite.experiments.scaling_laws import size
 from varlite.inference import prepare
 from varlite.io.files import write_json
 from varlite.io.memory import keep_freed_memory
-from varlite.io.provenance import machine, versions
-from varlite.models import VAR, kind_of
-from varlite.speed.mvar_state import SCHEDULES, open_gates
+from varlite.io.provenance import command, machine, versions
+from varlite.models import kind_of
+from varlite.speed.mvar_state import CFG, SCHEDULES, WIDTH, compare, open_gates, state_bytes
+from varlite.speed.mvar_state import DEPTHS as DEPTHS_BY_SIDE
 from varlite.speed.side_by_side import CPU, bench
 from varlite.speed.stopwatch import Round, Way, figure, measure
 from varlite.speed.ways import open_model, sample
@@ -39,9 +44,8 @@ DEPTHS = (1, 2, 3, 4, 5, 6)
 def reproduce_speed(out: Path, num: int = 10_000, rounds: int = 5, device: torch.device = CPU) -> dict[str, Any]:
     """Every bench, the cost over batch size, depth and resolution, and on a CPU the scores of `num` samples in int8.
 
-    Written to `out`/speed.json part by part.
-
-    Finished parts are kept. Raises ValueError if the file holds those of another number of rounds or samples.
+    Written to `out`/speed.json part by part; finished parts are kept. Raises ValueError if the file holds those of
+    another number of rounds or samples.
     """
     path = out / "speed.json"
     record = open_record(path, {"rounds": rounds, "num": num}, {"bench": {}, "int8": {}})
@@ -59,11 +63,8 @@ def reproduce_speed(out: Path, num: int = 10_000, rounds: int = 5, device: torch
             scores = evaluate(Request(name, metrics=SCORES, num=num, precision="int8"), None, device)["scores"]
             record["int8"][name] = {score: scores[score] for score in SCORES}
             write_json(path, record)
-    record["command"], record["machine"], record["versions"] = (
-        f"varlite reproduce speed --num {num}",
-        machine(),
-        versions(),
-    )
+    record |= {"command": command("reproduce speed", num=num), "machine": machine()}
+    record["versions"] = versions("torch_fidelity")
     write_json(path, record)
     return record
 
@@ -75,21 +76,21 @@ def over_batch(rounds: int, device: torch.device) -> list[dict[str, Any]]:
 
 
 def over_depth(rounds: int, device: torch.device) -> list[dict[str, Any]]:
-    """The ladder's models, 64 images at a time; `size` is the N of the scaling laws."""
+    """The models of the ladder, 64 images at a time; `size` is the N of the scaling laws."""
     models = {d: open_model(f"fashion-var-d{d}", device)[:2] for d in DEPTHS}
     rows = timed({d: (*pair, 64) for d, pair in models.items()}, "depth", rounds, device)
     return [row | {"size": size(models[row["depth"]][0].config)} for row in rows]
 
 
 def over_resolution(rounds: int, device: torch.device) -> list[dict[str, Any]]:
-    """VAR and M-VAR of depth 4 and width 256 on random weights, one image, with hardly a decoder."""
+    """VAR and M-VAR of depth 4 and width 256 on random weights, one image at a time, with a minimal decoder."""
     rows = []
     for kind in ("var", "mvar"):
         works = {}
         for side, sides in SCHEDULES.items():
-            cls, config_cls = kind_of(kind).model, kind_of(kind).config
+            of = kind_of(kind)
             torch.manual_seed(0)
-            model = open_gates(cls(config_cls(depth=4, width=256, heads=4, scales=sides)).eval()).to(device)
+            model = open_gates(of.model(of.config(depth=4, width=256, heads=4, scales=sides)).eval()).to(device)
             net: dict[str, Any] = {"ch": 32, "multipliers": (1, 1), "encoder_blocks": (0, 0), "decoder_blocks": (0, 0)}
             works[side] = (model, VQVAE(TokenizerConfig(scales=sides, **net)).eval().to(device), 1)
         tokens = {side: model.scales.total for side, (model, _, _) in works.items()}
@@ -99,9 +100,9 @@ def over_resolution(rounds: int, device: torch.device) -> list[dict[str, Any]]:
 
 
 def timed(
-    works: Mapping[int, tuple[VAR, VQVAE, int]], name: str, rounds: int, device: torch.device
+    works: Mapping[int, tuple[Any, VQVAE, int]], name: str, rounds: int, device: torch.device
 ) -> list[dict[str, Any]]:
-    """A row for each work, (model, tokenizer, batch), all in turns: medians an image."""
+    """A row for each work, (model, tokenizer, batch), measured in turns: medians per image."""
     keep_freed_memory()
     ready = {id(model): prepare(twin(model)) for model, _, _ in works.values()}
     ways = {
@@ -120,3 +121,34 @@ def timed(
         row = {name: x, "seconds_per_image": figure(median(r.seconds for r in counted) / batch), "ms_by_stage": ms}
         rows.append(row | {"transformer_ms_by_scale": [figure(1000 * median(t) / batch) for t in by_scale]})
     return rows
+
+
+def report_speed(record: dict[str, Any]) -> None:
+    """Print a line for each bench."""
+    for title, found in record["bench"].items():
+        print(f"{title}: " + ", ".join(f"{way} {s['median']} times" for way, s in found["speedup"].items()))
+
+
+def reproduce_mvar_state(out: Path, rounds: int = 5) -> dict[str, Any]:
+    """M-VAR with its state carried and re-scanned: times at 256 and 512, and the memory of the state at 1024 too.
+
+    Written to `out`/mvar-carried.json.
+    """
+    record = {
+        "command": command("reproduce mvar-state", rounds=rounds),
+        "machine": f"{machine()}, {torch.get_num_threads()} threads",
+        "settings": {"batch": 1, "cfg": CFG, "top_k": 0, "top_p": 0},
+        "timed": {str(side): compare(SCHEDULES[side], depth, WIDTH, rounds) for side, depth in DEPTHS_BY_SIDE.items()},
+        "state_bytes_per_layer": {str(side): state_bytes(sides, WIDTH) for side, sides in SCHEDULES.items()},
+    }
+    write_json(out / "mvar-carried.json", record)
+    return record
+
+
+def report_mvar_state(record: dict[str, Any]) -> None:
+    """Print a line for each size that was timed, and for each whose state was measured."""
+    for side, found in record["timed"].items():
+        equal = f"{found['tokens_equal']:.1%} of tokens equal"
+        print(f"{side} x {side}: carried {found['speedup']:.2f} times as fast, {equal}")
+    for side, kept in record["state_bytes_per_layer"].items():
+        print(f"{side} x {side}, kept per layer: " + ", ".join(f"{n} {b / 2**20:.2f} MiB" for n, b in kept.items()))

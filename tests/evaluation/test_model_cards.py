@@ -1,0 +1,53 @@
+import json
+import shutil
+
+import pytest
+from metrics import request
+
+from varlite.checkpoints.load import load, load_tokenizer
+from varlite.evaluation.model_cards import evaluate_any
+from varlite.evaluation.small_models import RealImages, Scorer, class_balanced
+
+
+@pytest.fixture(scope="module")
+def real():
+    return Scorer()
+
+
+def test_the_scores_go_on_the_card_with_the_command_that_made_them(varlite, small, cache, real, tmp_path):
+    shutil.copytree(small, tmp_path / "mine")
+    (tmp_path / "mine" / "card.json").write_text('{"training": {"seed": 3}}')
+    status, out, err = varlite("evaluate", "--model", "mine", "--num", 100, "--card", "--out", "a/scores.json")
+    assert status == 0, err
+    card = json.loads((tmp_path / "mine" / "card.json").read_text())
+    assert card["training"] == {"seed": 3}
+    assert card["scores_command"] == "varlite evaluate --model mine --num 100 --seed 0 --cfg 1.5 --top-k 0 --top-p 0.96"
+    assert list(card["scores"]) == [
+        "accuracy", "fd", "precision", "recall", "recall_within_class", "fd_ratio", "reconstruction_accuracy",
+        "reconstruction_fd", "reconstruction_recall_within_class", "unpaired_reconstruction_fd", "floor_fd", "num",
+        "seed", "seconds_per_image",
+    ]  # fmt: skip
+    result = json.loads((tmp_path / "a" / "scores.json").read_text())
+    assert result["scores"] == card["scores"] and f"{card['scores']['fd']}" in out
+    # The ratio is to reconstructions of equally many test images of the same classes.
+    label_N = class_balanced(100, 10)
+    images = RealImages("test", label_N, load(tmp_path / "mine")[1]).batch(slice(0, 100))
+    again = real.score(images, label_N)
+    assert card["scores"]["reconstruction_fd"] == pytest.approx(again["fd"], rel=1e-4)
+    assert card["scores"]["fd_ratio"] == pytest.approx(card["scores"]["fd"] / again["fd"], rel=1e-3)
+    floor = real.score(RealImages("train", label_N).batch(slice(0, 100)), label_N)["fd"]
+    assert card["scores"]["floor_fd"] == pytest.approx(floor, rel=1e-4)
+
+
+def test_only_default_scores_go_on_a_card(small):
+    with pytest.raises(ValueError, match="card: it holds the default metrics of a model"):
+        evaluate_any(request(small), card=True)
+
+
+def test_real_images_are_nearer_than_reconstructions_and_nearest_where_the_reference_holds_them(real):
+    label_N, vq = class_balanced(500, 10), load_tokenizer("fashion-vq")
+    held, floor, reconstructed = (
+        real.score(RealImages(split, label_N, tokenizer).batch(slice(0, 500)), label_N)["fd"]
+        for split, tokenizer in (("test", None), ("train", None), ("train", vq))
+    )
+    assert held < floor < reconstructed

@@ -1,0 +1,79 @@
+"""The scores of a model of any sort, transformer, tokenizer or classifier: printed, and written on its card."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from varlite.checkpoints.load import load, load_tokenizer, weights_file
+from varlite.datasets import open_dataset
+from varlite.datasets.fashion import FashionMNIST
+from varlite.datasets.tokens import cache_tokens
+from varlite.evaluation.classifier import accuracy, load_classifier
+from varlite.evaluation.metrics import rounded
+from varlite.evaluation.request import Request
+from varlite.evaluation.scoring import evaluate
+from varlite.evaluation.small_models import score_tokenizer
+from varlite.evaluation.validation import batches_of, validate_tokenizer, validate_transformer
+from varlite.io.files import read_model, write_json
+from varlite.io.provenance import command
+from varlite.presets import MODELS
+
+
+def evaluate_any(
+    request: Request, out: Path | None = None, card: bool = False, data: str = "fashion",
+    device: str | torch.device = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """Score images, a transformer, a tokenizer or the classifier; write to `out`, and to the card beside the model.
+
+    On `data` other than fashion, for which there is no classifier: error and codebook health of a tokenizer, loss and
+    token error of a transformer, on the test split.
+    """
+    name, kind = request.model, None if request.images is not None else what_is(request.model, request.weights)
+    if card and (request.images, request.reference, request.metrics) != (None, "fashion", ()):
+        raise ValueError("card: it holds the default metrics of a model, on the reference fashion")
+    if kind not in ("tokenizer", "classifier") and data == "fashion":
+        result = evaluate(request, out, device)
+    else:
+        given: dict[str, Any] = {}
+        if data != "fashion":
+            scores, given = on_test_split(name, kind, data), {"data": data}
+        elif kind == "tokenizer":
+            scores, given = score_tokenizer(load_tokenizer(name), request.num), {"num": request.num}
+        else:
+            test = FashionMNIST("test")
+            scores = {"accuracy": accuracy(load_classifier(weights_file(name)), test.all_images, test.labels)}
+        line = command("evaluate", model=name, **given)
+        result = {"model": name, "command": line, "settings": given, "scores": scores}
+        if out is not None:
+            write_json(out, result)
+    if "seed" in result.get("settings", {}):
+        print(f"{result['num']} samples of seed {result['settings']['seed']}; another seed gives other digits")
+    for key, value in result.get("scores", {}).items():
+        print(f"{key:32s} {value}")
+    if card and result:
+        card_path = weights_file(name).parent / "card.json"
+        old = json.loads(card_path.read_text()) if card_path.exists() else {}
+        write_json(card_path, old | {"scores": result["scores"], "scores_command": result["command"]})
+    return result
+
+
+def what_is(name: str, weights: Path | None) -> str | None:
+    """The kind in a file of weights, or "published". Raises FileNotFoundError for a model that is not there."""
+    if name in MODELS and MODELS[name].hub is not None:
+        return "published"
+    return read_model(weights_file(name, weights))[0]["kind"]
+
+
+def on_test_split(name: str, kind: str | None, data: str) -> dict[str, Any]:
+    """The scores that need no classifier, on the test split of any data."""
+    if kind == "tokenizer":
+        tokenizer = load_tokenizer(name)
+        test = open_dataset(data, "test", tokenizer.image_size(), tokenizer.config.channels)
+        return rounded(validate_tokenizer(tokenizer, batches_of(test)))
+    model, tokenizer = load(name)
+    cache = cache_tokens(tokenizer, data, "test")
+    if len(cache.meta["classes"]) != model.config.classes:
+        raise ValueError(f"data: {data} has {len(cache.meta['classes'])} classes, {name} has {model.config.classes}")
+    return rounded(validate_transformer(model, tokenizer, cache))
