@@ -1,0 +1,137 @@
+"""The panel: every judge's score of a set of samples with its interval and its floor, and a verdict between sets.
+
+    views = open_views(tokenizer)
+    judges = open_judges(tokenizer, Pictures(training_images, training_labels, views))
+    samples, reference, real = (Pictures(images, labels, views) for ...)
+    report = ask(judges, samples, reference, real)
+    verdict({"plain": report, "tuned": other})        sets from best to worst, by judges that nothing was chosen by
+
+`real` are other real pictures, as many as the samples: what they score against the same reference is each judge's
+floor.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from varlite.evaluation.features import FashionFeatures
+from varlite.evaluation.judges.diversity import Recall, WithinClass
+from varlite.evaluation.judges.frechet import FeatureDistance
+from varlite.evaluation.judges.imagenet_kid import ImageNetKID, imagenet_view
+from varlite.evaluation.judges.interface import Judge, Pictures, Views, pixels
+from varlite.evaluation.judges.intervals import jackknife_interval
+from varlite.evaluation.judges.memorising import Memorising
+from varlite.evaluation.judges.second_classifier import load_second_classifier, second_features
+from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein, projection_views
+from varlite.evaluation.judges.token_histogram import TokenHistogram, TokenPairs, token_view
+from varlite.tokenizer import VQVAE
+
+CHOSEN_WITH = frozenset({"fd_first", "recall_first"})  # the judges that models and settings here were chosen by
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one judge says: the value, its 95 % interval, and the value of as many real pictures."""
+
+    value: float
+    low: float
+    high: float
+    floor: float | None
+    lower_is_better: bool
+
+    @property
+    def half(self) -> float:
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores by judge, and why a judge said nothing."""
+
+    num: int
+    scores: dict[str, Score]
+    left_out: dict[str, str]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def open_views(tokenizer: VQVAE) -> Views:
+    """The views of 28 x 28 grey images that the judges below take; ImageNet's network is loaded on first use."""
+    first, second = FashionFeatures(("pool",)), load_second_classifier()
+    views: Views = {
+        "pixels": pixels,
+        "first": lambda img: first(img)["pool"],
+        "second": lambda img: second_features(second, img),
+    }
+    size, channels = tokenizer.image_size(), tokenizer.config.channels
+    return views | token_view(tokenizer) | projection_views(channels, size) | imagenet_view()
+
+
+def open_judges(tokenizer: VQVAE, training: Pictures, imagenet: bool = False) -> list[Judge]:
+    """All judges. training: what the model saw. imagenet: with the optional one, which needs its two packages."""
+    judges: list[Judge] = [
+        FeatureDistance("first"),
+        Recall("first"),
+        FeatureDistance("second"),
+        Recall("second"),
+        TokenHistogram(tokenizer),
+        TokenPairs(tokenizer),
+        SlicedWasserstein("sw_pixels"),
+        SlicedWasserstein("sw_patches"),
+        *(WithinClass(what, view) for what in ("spread", "nearest") for view in ("pixels", "second")),
+        *(Memorising(view, training) for view in ("pixels", "second")),
+    ]
+    return judges + [ImageNetKID()] * imagenet
+
+
+def ask(
+    judges: Sequence[Judge], samples: Pictures, reference: Pictures, real: Pictures | None = None, groups: int = 10
+) -> Report:
+    """Every judge's score of the samples. A judge that lacks something is left out, and the report says what.
+
+    groups: parts of the jackknife behind each interval. real: other real pictures; without them floors are None.
+    """
+    scores: dict[str, Score] = {}
+    left_out: dict[str, str] = {}
+    for judge in judges:
+        try:
+            ours, theirs = judge.rows(samples), judge.rows(reference)
+            found = jackknife_interval(judge.against(theirs), ours, groups)
+            floor = None if real is None else judge.floor(judge.rows(real), theirs)
+        except ValueError as error:
+            left_out[judge.name] = str(error)
+            continue
+        scores[judge.name] = Score(found.value, found.low, found.high, floor, judge.lower_is_better)
+    return Report(len(samples), scores, left_out)
+
+
+def beats(a: Score, b: Score) -> float:
+    """1 if a is better by more than both intervals together allow for, 0 if b is, 1/2 if neither."""
+    ahead = (b.value - a.value) if a.lower_is_better else (a.value - b.value)
+    return 0.5 if abs(ahead) <= (a.half**2 + b.half**2) ** 0.5 else float(ahead > 0)
+
+
+def verdict(reports: Mapping[str, Report], chosen_with: Collection[str] = CHOSEN_WITH) -> list[tuple[str, float]]:
+    """Sets of samples from best to worst, with their mean ranks (1 is best).
+
+    The rule: a judge that had a part in any choice does not vote. Each other judge ranks the sets; two sets that it
+    cannot tell apart within their intervals share the rank. The sets are ordered by the mean of their ranks over
+    judges. Only judges that scored every set vote. Raises ValueError if none is left, or sets have different numbers of
+    images.
+    """
+    if len(sizes := {report.num for report in reports.values()}) > 1:
+        raise ValueError(f"reports: scores depend on the number of images; the sets have {sorted(sizes)}")
+    names = [set(report.scores) for report in reports.values()]
+    voters = sorted(set.intersection(*names) - set(chosen_with)) if names else []
+    if not voters:
+        raise ValueError(f"reports: no judge is left that scored every set and is not among {sorted(chosen_with)}")
+    ranks = {
+        name: sum(
+            1 + sum(beats(other.scores[j], report.scores[j]) for key, other in reports.items() if key != name)
+            for j in voters
+        ) / len(voters)
+        for name, report in reports.items()
+    }  # fmt: skip
+    return sorted(ranks.items(), key=lambda item: item[1])
