@@ -1,7 +1,7 @@
 """fashion-judge: a second classifier of Fashion-MNIST, whose features no loss and no choice ever sees.
 
 It shares nothing with `fashion-classifier` but the training pictures: residual blocks in pre-activation order (arXiv
-1603.05027) with group normalisation and SiLU where the first stacks convolutions with batch normalisation and ReLU;
+1603.05027) with SiLU where the first stacks plain convolutions with ReLU;
 strides and average pooling over the whole picture where the first has max pooling and a layer that knows positions;
 other augmentation (shifts, a square cut out) and another seed. Samples that please the first network because they were
 tuned on it have no reason to please this one.
@@ -23,11 +23,11 @@ STEP = 500  # images at a time
 
 
 class Residual(nn.Module):
-    """x_BCHW plus two 3 x 3 convolutions of it, each after a normalisation over 8 groups of channels and SiLU."""
+    """x_BCHW plus two 3 x 3 convolutions of it, each after batch normalisation and SiLU."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.norms = nn.ModuleList(nn.GroupNorm(8, channels) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(2))
         self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
@@ -45,7 +45,7 @@ class SecondClassifier(nn.Module):
         fine, coarse = WIDTHS
         self.stem, self.fine = nn.Conv2d(1, fine, 4, 2, 1), Residual(fine)
         self.halve, self.coarse = nn.Conv2d(fine, coarse, 2, 2), nn.Sequential(Residual(coarse), Residual(coarse))
-        self.norm, self.out = nn.GroupNorm(8, coarse), nn.Linear(coarse, classes)
+        self.norm, self.out = nn.BatchNorm2d(coarse), nn.Linear(coarse, classes)
 
     def features(self, img_B1HW: torch.Tensor) -> torch.Tensor:
         x = self.coarse(self.halve(self.fine(self.stem(img_B1HW))))
