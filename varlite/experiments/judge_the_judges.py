@@ -21,13 +21,13 @@ import numpy as np
 import torch
 
 from varlite import load_tokenizer
-from varlite.data import FashionMNIST
+from varlite.datasets.fashion import FashionMNIST
 from varlite.evaluation.judges.interface import Judge, Pictures, Views
 from varlite.evaluation.judges.panel import open_judges, open_views
-from varlite.evaluation.run import versions
-from varlite.evaluation.scores import rounded
+from varlite.evaluation.metrics import rounded
+from varlite.evaluation.scoring import versions
 from varlite.experiments.corruptions import CORRUPTIONS, Material
-from varlite.files import write_json
+from varlite.io.files import write_json
 from varlite.training.loop import machine
 
 REAL = "real"  # strength 0 of every corruption: other real pictures

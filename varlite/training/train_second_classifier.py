@@ -10,7 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from varlite.data import batch_indices, open_dataset, to_float
+from varlite.datasets import open_dataset
+from varlite.datasets.batches import batch_indices
+from varlite.datasets.pixels import to_float
 from varlite.evaluation.judges.second_classifier import SecondClassifier, second_accuracy
 from varlite.training.engine import Engine, Trained
 from varlite.training.loop import Run, Stateful, command, override, run_loop, warmup_cosine

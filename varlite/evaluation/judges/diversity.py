@@ -16,8 +16,8 @@ training data.
 
 import torch
 
-from varlite.evaluation.fidelity import covered
 from varlite.evaluation.judges.interface import Judge, Pictures, need_labels
+from varlite.evaluation.statistics import covered
 
 LEAST = 4  # images of a class, for a neighbour and for k = 3
 BLIND: dict[str, frozenset[str]] = {  # corruptions it may miss

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import torch
 
-from varlite.evaluation.fidelity import frechet_distance, statistics
 from varlite.evaluation.judges.interface import Judge, Pictures
+from varlite.evaluation.statistics import frechet_distance, statistics
 
 BLIND: dict[str, frozenset[str]] = {"fd_first": frozenset(), "fd_second": frozenset()}  # corruptions it may miss
 

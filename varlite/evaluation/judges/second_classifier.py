@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from varlite.data import to_float
-from varlite.files import read_model
-from varlite.pretrained import CHECKPOINTS
+from varlite.datasets.pixels import to_float
+from varlite.io.files import read_model
+from varlite.io.places import CHECKPOINTS
 
 NAME = "fashion-judge"
 WIDTHS = (32, 80)  # at 14 x 14 and at 7 x 7

@@ -17,7 +17,7 @@ numbers.
 
 import torch
 
-from varlite.data import to_float
+from varlite.datasets.pixels import to_float
 from varlite.evaluation.judges.interface import Judge, Pictures, Views
 from varlite.tokenizer import VQVAE
 
