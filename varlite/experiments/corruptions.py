@@ -98,13 +98,13 @@ def dropped(m: Material, classes: float) -> Corrupted:
 
 
 def duplicated(m: Material, share: float) -> Corrupted:
-    """A share of the pictures gives way to further copies of others of its class."""
-    gone, source = m.chosen(share), torch.arange(len(m.images))
+    """A share of each class gives way to further copies of the rest of it."""
+    source = torch.arange(len(m.images))
     for c in m.labels.unique():
-        kept, lost = (m.labels == c) & ~gone, (m.labels == c) & gone
-        source[lost] = (
-            kept.nonzero().flatten().repeat(int(lost.sum()) // max(1, int(kept.sum())) + 1)[: int(lost.sum())]
-        )
+        rows = (m.labels == c).nonzero().flatten()
+        rows = rows[torch.randperm(len(rows), generator=m.generator())]
+        kept = max(1, round((1 - share) * len(rows)))
+        source[rows] = rows[torch.arange(len(rows)) % kept]
     return m.images[source], m.labels
 
 

@@ -44,7 +44,7 @@ class Pictures:
     @torch.inference_mode()
     def view(self, name: str) -> torch.Tensor:
         """(N, ...) of the view `name`. Raises ValueError for a view that was not opened."""
-        if name not in self.views:
+        if name not in self.views and name not in self._rows:
             raise ValueError(f"view: {name!r} was not opened; there are {', '.join(self.views)}")
         return self.once(name, lambda: torch.cat([self.views[name](img) for img in self.images.split(CHUNK)]))
 

@@ -12,6 +12,7 @@ Neither knows what is common to all samples: the training seed, and the referenc
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +69,7 @@ def jackknife_interval(
     return Interval(value, value - half, value + half)
 
 
+@lru_cache
 def quantile(level: float, freedom: int) -> float:
     """Half the width of the central `level` of Student's t: 2.776 for 0.95 and 4 degrees of freedom.
 
