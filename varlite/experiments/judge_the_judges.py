@@ -57,7 +57,9 @@ def cut(seed: int, num: int, reference: int) -> tuple[Material, torch.Tensor, to
 
 
 def scores_of(judges: Sequence[Judge], pictures: Pictures, scorers: Mapping[str, Any]) -> dict[str, float]:
-    return {judge.name: scorers[judge.name](judge.rows(pictures)) for judge in judges}
+    """Scores by judge. Judges of drawn tokens score samples that come with them, and no others."""
+    fit = [judge for judge in judges if pictures.has("drawn") or not getattr(judge, "drawn", False)]
+    return {judge.name: scorers[judge.name](judge.rows(pictures)) for judge in fit}
 
 
 def one_seed(
@@ -65,10 +67,10 @@ def one_seed(
 ) -> dict[str, list[dict[str, float]]]:
     """Scores by corruption, one entry a strength, weakest first; under "real" the one entry of uncorrupted pictures.
 
-    given: files of samples, weakest first, by a name of their own: an .npz as `varlite evaluate --samples` writes it.
+    given: files of samples (see `read_samples`) by a name of their own, what is not corrupted first.
     """
     material, reference_images, reference_labels = cut(seed, num, reference)
-    held = Pictures(reference_images, reference_labels, views)
+    held = Pictures(reference_images, reference_labels, views, real=True)
     scorers = {judge.name: judge.against(judge.rows(held)) for judge in judges}
 
     def scored(images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -79,20 +81,25 @@ def one_seed(
         found[name] = [scored(*corrupt(material, strength)) for strength in strengths]
         print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
     for name, paths in given.items():
-        found[name] = [scored(*read_samples(path, num)) for path in paths]
+        found[name] = [scores_of(judges, read_samples(path, num, views), scorers) for path in paths]
     return found
 
 
-def read_samples(path: Path, num: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first `num` images and labels of an .npz: arr_0 (N, H, W, channels) bytes, arr_1 (N,) classes.
+def read_samples(path: Path, num: int, views: Views) -> Pictures:
+    """The first `num` samples of an .npz: arr_0 (N, H, W, channels) bytes, arr_1 (N,) classes, and, if it holds them,
+    tokens (N, L), the ones the model drew.
 
     Grey images stored as RGB are grey again. Raises ValueError for fewer.
     """
     with np.load(path) as file:
         images, labels = torch.from_numpy(file["arr_0"][:num]), torch.from_numpy(file["arr_1"][:num]).long()
+        drawn = torch.from_numpy(file["tokens"][:num].astype(np.int32)) if "tokens" in file else None
     if len(images) < num:
         raise ValueError(f"given: {path} holds {len(images)} images, {num} are compared")
-    return images.permute(0, 3, 1, 2)[:, :1].contiguous(), labels
+    samples = Pictures(images.permute(0, 3, 1, 2)[:, :1].contiguous(), labels, views)
+    if drawn is not None:
+        samples.once("drawn", lambda: drawn)
+    return samples
 
 
 def sees(judge: Judge, real: Sequence[float], by_strength: Sequence[Sequence[float]]) -> bool:
@@ -117,21 +124,19 @@ def judge_the_judges(
     views, train = open_views(vq), FashionMNIST("train")
     judges = open_judges(vq, Pictures(train.all_images, train.labels, views), imagenet)
     runs = [one_seed(seed, num, reference, judges, views, given or {}) for seed in seeds]
+    files = {name: [str(path) for path in paths] for name, paths in (given or {}).items()}
     table: dict[str, Any] = {}
     for name in runs[0]:
-        table[name] = {
-            "strengths": CORRUPTIONS[name][1] if name in CORRUPTIONS else list(map(str, (given or {}).get(name, ())))
-        }
-        for judge in judges:
-            by_strength = [[run[name][i][judge.name] for run in runs] for i in range(len(runs[0][name]))]
-            entry = {
-                "mean": [float(np.mean(x)) for x in by_strength],
-                "std": [float(np.std(x, ddof=1)) for x in by_strength],
+        table[name] = {"strengths": CORRUPTIONS[name][1] if name in CORRUPTIONS else files.get(name, [0])}
+        for judge in (j for j in judges if j.name in runs[0][name][0]):
+            scores = [[run[name][i][judge.name] for run in runs] for i in range(len(runs[0][name]))]
+            weakest = [run[REAL][0][judge.name] for run in runs] if name in CORRUPTIONS else scores[0]
+            stronger = scores if name in CORRUPTIONS else scores[1:]
+            entry: dict[str, Any] = {
+                "mean": list(rounded({str(i): float(np.mean(x)) for i, x in enumerate(scores)}).values()),
+                "std": list(rounded({str(i): float(np.std(x, ddof=1)) for i, x in enumerate(scores)}).values()),
             }
-            entry = {key: list(rounded(dict(enumerate(values))).values()) for key, values in entry.items()}
-            if name != REAL:
-                entry["sees"] = sees(judge, [run[REAL][0][judge.name] for run in runs], by_strength)
-            table[name][judge.name] = entry
+            table[name][judge.name] = entry | ({"sees": sees(judge, weakest, stronger)} if stronger else {})
     about = {j.name: {"sees": j.sees, "blind": sorted(j.blind), "lower_is_better": j.lower_is_better} for j in judges}
     return {
         "num": num,

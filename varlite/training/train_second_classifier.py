@@ -84,8 +84,8 @@ def train_second_classifier(out: Path, options: Options = Options(seed=20261)) -
         ) | {"lr": lr}  # fmt: skip
 
     def validate() -> dict[str, Any]:
-        score = second_accuracy(engine.inside(door).eval().cpu(), test_images, test.labels)
-        engine.inside(door).to(engine.device).train()
+        score = second_accuracy(model.eval(), test_images, test.labels)
+        model.train()
         return {"val_accuracy": score}
 
     parts: dict[str, Stateful] = {"model": Trained(door, optimizer, engine)}

@@ -64,3 +64,15 @@ def test_the_view_is_all_scales_of_the_tokenizer(tokenizer):
     rows = judge.rows(pictures)
     assert rows.shape == (5, 21) and rows.dtype == torch.int32 and judge.score(rows, rows) == 0
     torch.testing.assert_close(torch.cat(tokenizer.encode(images.float() / 127.5 - 1), 1).int(), rows)
+
+
+def test_drawn_tokens_are_the_models_own_and_of_real_pictures_the_encoded_ones(tokenizer):
+    images, drawn = torch.zeros(7, 1, 8, 8, dtype=torch.uint8), tokens(7)
+    real = Pictures(images, None, token_view(tokenizer), real=True)
+    samples = Pictures(images, None, token_view(tokenizer))
+    for judge in (TokenHistogram(tokenizer, drawn=True), TokenPairs(tokenizer, drawn=True)):
+        with pytest.raises(ValueError, match="do not come with the tokens that a model drew"):
+            judge.rows(samples.part(torch.arange(3)))
+    samples.once("drawn", lambda: drawn)
+    assert torch.equal(judge.rows(samples), drawn) and torch.equal(judge.rows(real), real.view("tokens"))
+    assert {judge.name for judge in (TokenHistogram(tokenizer, True), judge)} == {"drawn_tokens", "drawn_pairs"}

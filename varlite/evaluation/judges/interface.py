@@ -22,8 +22,9 @@ class Pictures:
     What is kept of 10,000 images of 28 x 28: 31 MB of pixels, 5 MB for each set of features, 3 MB of tokens.
     """
 
-    def __init__(self, images_NCHW: torch.Tensor, label_N: torch.Tensor | None, views: Views):
+    def __init__(self, images_NCHW: torch.Tensor, label_N: torch.Tensor | None, views: Views, real: bool = False):
         """images_NCHW: bytes. label_N: the class each should show, or None where that is not known.
+        real: whether they are pictures of the data, rather than a model's samples.
 
         Raises ValueError for images that are not bytes of rank four, or for another number of labels.
         """
@@ -35,7 +36,7 @@ class Pictures:
             raise ValueError(
                 f"labels must be one for each of the {len(images_NCHW)} images, got {tuple(label_N.shape)}"
             )
-        self.images, self.labels, self.views = images_NCHW, label_N, views
+        self.images, self.labels, self.views, self.real = images_NCHW, label_N, views, real
         self._rows: dict[str, torch.Tensor] = {}
 
     def __len__(self) -> int:
@@ -44,9 +45,13 @@ class Pictures:
     @torch.inference_mode()
     def view(self, name: str) -> torch.Tensor:
         """(N, ...) of the view `name`. Raises ValueError for a view that was not opened."""
-        if name not in self.views and name not in self._rows:
+        if not self.has(name):
             raise ValueError(f"view: {name!r} was not opened; there are {', '.join(self.views)}")
         return self.once(name, lambda: torch.cat([self.views[name](img) for img in self.images.split(CHUNK)]))
+
+    def has(self, name: str) -> bool:
+        """Whether a view can be had."""
+        return name in self.views or name in self._rows
 
     def once(self, name: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
         """Rows (N, ...) by any name, made the first time they are asked for."""
@@ -56,7 +61,7 @@ class Pictures:
 
     def part(self, rows: torch.Tensor) -> "Pictures":
         """The images of the given row numbers, with the views computed so far."""
-        part = Pictures(self.images[rows], None if self.labels is None else self.labels[rows], self.views)
+        part = Pictures(self.images[rows], None if self.labels is None else self.labels[rows], self.views, self.real)
         part._rows = {name: x[rows] for name, x in self._rows.items()}
         return part
 

@@ -1,8 +1,10 @@
 """The panel: every judge's score of a set of samples with its interval and its floor, and a verdict between sets.
 
     views = open_views(tokenizer)
-    judges = open_judges(tokenizer, Pictures(training_images, training_labels, views))
-    samples, reference, real = (Pictures(images, labels, views) for ...)
+    judges = open_judges(tokenizer, Pictures(training_images, training_labels, views, real=True))
+    samples = Pictures(images, labels, views)
+    samples.once("drawn", lambda: tokens_NL)          if they come from a model here
+    reference, real = (Pictures(images, labels, views, real=True) for ...)
     report = ask(judges, samples, reference, real)
     verdict({"plain": report, "tuned": other})        sets from best to worst, by judges that nothing was chosen by
 
@@ -78,6 +80,8 @@ def open_judges(tokenizer: VQVAE, training: Pictures, imagenet: bool = False) ->
         Recall("second"),
         TokenHistogram(tokenizer),
         TokenPairs(tokenizer),
+        TokenHistogram(tokenizer, drawn=True),
+        TokenPairs(tokenizer, drawn=True),
         SlicedWasserstein("sw_pixels"),
         SlicedWasserstein("sw_patches"),
         *(WithinClass(what, view) for what in ("spread", "nearest") for view in ("pixels", "second")),

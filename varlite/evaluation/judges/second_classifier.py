@@ -72,14 +72,16 @@ def load_second_classifier(path: Path = CHECKPOINTS / NAME / "model.safetensors"
 def second_features(model: SecondClassifier, images_N1HW: torch.Tensor) -> torch.Tensor:
     """Features (N, 80) of bytes (N, 1, 28, 28), `STEP` images at a time."""
     check_images("images", images_N1HW)
-    return torch.cat([model.features(to_float(img)) for img in images_N1HW.split(STEP)])
+    device = model.out.weight.device
+    return torch.cat([model.features(to_float(img.to(device))).cpu() for img in images_N1HW.split(STEP)])
 
 
 @torch.inference_mode()
 def second_accuracy(model: SecondClassifier, images_N1HW: torch.Tensor, label_N: torch.Tensor) -> float:
     """Share of bytes (N, 1, 28, 28) that the network gives their label."""
     check_images("images", images_N1HW)
-    found = torch.cat([model(to_float(img)).argmax(1) for img in images_N1HW.split(STEP)])
+    device = model.out.weight.device
+    found = torch.cat([model(to_float(img.to(device))).argmax(1).cpu() for img in images_N1HW.split(STEP)])
     return (found == label_N).float().mean().item()
 
 
