@@ -1,4 +1,4 @@
-"""The judges judged: the committed table keeps its order, judges say where they are blind, a small table is made now."""
+"""The judges judged: the committed table keeps its order, judges say where they are blind, a small table is new."""
 
 import json
 

@@ -1,5 +1,5 @@
-import builtins
 import importlib.util
+import sys
 
 import pytest
 import torch
@@ -34,14 +34,7 @@ def test_the_order_of_classes_does_not_matter():
 
 
 def test_missing_packages_are_told_in_one_line(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == "timm":
-            raise ImportError(name="timm")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(
         ValueError, match=r"^kid_imagenet: timm is not installed: pip install timm efficientnet"
     ) as error:
