@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from varlite.evaluation.judges.interface import Judge, Pictures, pixels
-from varlite.evaluation.judges.panel import CHOSEN_WITH, Report, Score, ask, beats, verdict
+from varlite.evaluation.judges.panel import CHOSEN_WITH, Report, Score, ask, beats, fashion_pictures, verdict
 
 
 class Brightness(Judge):
@@ -114,3 +114,11 @@ def test_a_view_is_computed_once_in_chunks_and_parts_keep_it(monkeypatch):
     rows = torch.tensor([5, 150])
     assert torch.equal(whole.view("mean")[rows], whole.part(rows).view("mean")) and sizes == [80, 80, 40]
     assert whole.part(rows).labels.tolist() == [5, 150]
+
+
+def test_the_reference_is_the_test_set_and_real_pictures_are_even_over_classes():
+    reference, real, training = fashion_pictures(300, {"pixels": pixels})
+    assert len(reference) == 10000 and len(training) == 60000 and real.labels.bincount().tolist() == [30] * 10
+    assert torch.equal(fashion_pictures(20, {})[1].images, real.images[:20]) and reference.real and real.real
+    with pytest.raises(ValueError, match="num must be between 10 and 60000, got 70000"):
+        fashion_pictures(70000, {})

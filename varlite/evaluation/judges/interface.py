@@ -87,9 +87,9 @@ class Judge:
         """`score` with the reference fixed, for judges that can work on it beforehand."""
         return lambda samples: self.score(samples, reference)
 
-    def floor(self, real: torch.Tensor, reference: torch.Tensor) -> float:
-        """The number that real images get: what no model can be expected to pass."""
-        return self.score(real, reference)
+    def floor(self, real: Pictures, reference: torch.Tensor) -> float:
+        """The number that other real pictures get, against the same rows: what no model can be expected to pass."""
+        return self.score(self.rows(real), reference)
 
 
 def pixels(img_BCHW: torch.Tensor) -> torch.Tensor:

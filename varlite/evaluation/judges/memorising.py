@@ -76,6 +76,6 @@ class Memorising(Judge):
     def score(self, samples: torch.Tensor, reference: torch.Tensor) -> float:
         return (samples.mean() - reference.mean()).item()
 
-    def floor(self, real: torch.Tensor, reference: torch.Tensor) -> float:
+    def floor(self, real: Pictures, reference: torch.Tensor) -> float:
         """Zero in expectation: one half of the reference against the other. Real training pictures would all count."""
         return self.score(reference[::2], reference[1::2])

@@ -1,10 +1,10 @@
 """The panel: every judge's score of a set of samples with its interval and its floor, and a verdict between sets.
 
     views = open_views(tokenizer)
-    judges = open_judges(tokenizer, Pictures(training_images, training_labels, views, real=True))
+    reference, real, training = fashion_pictures(num, views)
+    judges = open_judges(tokenizer, training)
     samples = Pictures(images, labels, views)
     samples.once("drawn", lambda: tokens_NL)          if they come from a model here
-    reference, real = (Pictures(images, labels, views, real=True) for ...)
     report = ask(judges, samples, reference, real)
     verdict({"plain": report, "tuned": other})        sets from best to worst, by judges that nothing was chosen by
 
@@ -16,12 +16,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
+from varlite.datasets.fashion import FashionMNIST
 from varlite.evaluation.features import FashionFeatures
 from varlite.evaluation.judges.diversity import Recall, WithinClass
 from varlite.evaluation.judges.frechet import FeatureDistance
 from varlite.evaluation.judges.imagenet_kid import ImageNetKID, imagenet_view
 from varlite.evaluation.judges.interface import Judge, Pictures, Views, pixels
-from varlite.evaluation.judges.intervals import jackknife_interval
+from varlite.evaluation.judges.intervals import jackknife_interval, shuffled
 from varlite.evaluation.judges.memorising import Memorising
 from varlite.evaluation.judges.second_classifier import load_second_classifier, second_features
 from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein, projection_views
@@ -90,6 +93,22 @@ def open_judges(tokenizer: VQVAE, training: Pictures, imagenet: bool = False) ->
     return judges + [ImageNetKID()] * imagenet
 
 
+def fashion_pictures(num: int, views: Views) -> tuple[Pictures, Pictures, Pictures]:
+    """(reference, real, training) for `num` samples of Fashion-MNIST: the whole test set; `num` training pictures, as
+    many of each class; the training set.
+
+    Raises ValueError for more samples than there are training pictures.
+    """
+    test, train = FashionMNIST("test"), FashionMNIST("train")
+    if not 10 <= num <= len(train.labels):
+        raise ValueError(f"num must be between 10 and {len(train.labels)}, got {num}")
+    order = shuffled(len(train.labels))
+    by_class = [order[train.labels[order] == c] for c in range(len(train.classes))]
+    rows = torch.stack(by_class, 1).flatten()[:num]  # one of each class in turn
+    training = Pictures(train.all_images, train.labels, views, real=True)
+    return Pictures(test.all_images, test.labels, views, real=True), training.part(rows), training
+
+
 def ask(
     judges: Sequence[Judge], samples: Pictures, reference: Pictures, real: Pictures | None = None, groups: int = 10
 ) -> Report:
@@ -103,7 +122,7 @@ def ask(
         try:
             ours, theirs = judge.rows(samples), judge.rows(reference)
             found = jackknife_interval(judge.against(theirs), ours, groups)
-            floor = None if real is None else judge.floor(judge.rows(real), theirs)
+            floor = None if real is None else judge.floor(real, theirs)
         except ValueError as error:
             left_out[judge.name] = str(error)
             continue
