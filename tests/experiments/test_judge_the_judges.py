@@ -9,8 +9,8 @@ import torch
 from varlite.datasets.fashion import FashionMNIST
 from varlite.evaluation.judges import diversity, frechet, imagenet_kid, memorising, sliced_wasserstein, token_histogram
 from varlite.evaluation.judges.interface import pixels
-from varlite.evaluation.judges.panel import CHOSEN_WITH
 from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein, projection_views
+from varlite.evaluation.judges.verdict import CHOSEN_WITH
 from varlite.experiments.corruptions import CORRUPTIONS
 from varlite.experiments.judge_the_judges import REAL, cut, one_seed, read_samples, sees
 from varlite.io.places import RESULTS

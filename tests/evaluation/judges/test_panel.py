@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from varlite.evaluation.judges.interface import Judge, Pictures, pixels
-from varlite.evaluation.judges.panel import CHOSEN_WITH, Report, Score, ask, beats, fashion_pictures, verdict
+from varlite.evaluation.judges.panel import ask, fashion_pictures
+from varlite.evaluation.judges.verdict import CHOSEN_WITH, Report, Score, beats, verdict
 
 
 class Brightness(Judge):

@@ -1,4 +1,4 @@
-"""The panel: every judge's score of a set of samples with its interval and its floor, and a verdict between sets.
+"""The panel: every judge's score of a set of samples with its interval and its floor.
 
     views = open_views(tokenizer)
     reference, real, training = fashion_pictures(num, views)
@@ -6,15 +6,13 @@
     samples = Pictures(images, labels, views)
     samples.once("drawn", lambda: tokens_NL)          if they come from a model here
     report = ask(judges, samples, reference, real)
-    verdict({"plain": report, "tuned": other})        sets from best to worst, by judges that nothing was chosen by
+    verdict({"plain": report, "tuned": other})        sets from best to worst (verdict.py)
 
 `real` are other real pictures, as many as the samples: what they score against the same reference is each judge's
 floor.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
@@ -29,37 +27,8 @@ from varlite.evaluation.judges.memorising import Memorising
 from varlite.evaluation.judges.second_classifier import load_second_classifier, second_features
 from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein, projection_views
 from varlite.evaluation.judges.token_histogram import TokenHistogram, TokenPairs, token_view
+from varlite.evaluation.judges.verdict import Report, Score
 from varlite.tokenizer import VQVAE
-
-CHOSEN_WITH = frozenset({"fd_first", "recall_first"})  # the judges that models and settings here were chosen by
-
-
-@dataclass(frozen=True)
-class Score:
-    """What one judge says: the value, its 95 % interval, and the value of as many real pictures."""
-
-    value: float
-    low: float
-    high: float
-    floor: float | None
-    lower_is_better: bool
-
-    @property
-    def half(self) -> float:
-        return (self.high - self.low) / 2
-
-
-@dataclass(frozen=True)
-class Report:
-    """Scores by judge, and why a judge said nothing."""
-
-    num: int
-    scores: dict[str, Score]
-    left_out: dict[str, str]
-
-    def record(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
 
 def open_views(tokenizer: VQVAE) -> Views:
@@ -128,33 +97,3 @@ def ask(
             continue
         scores[judge.name] = Score(found.value, found.low, found.high, floor, judge.lower_is_better)
     return Report(len(samples), scores, left_out)
-
-
-def beats(a: Score, b: Score) -> float:
-    """1 if a is better by more than both intervals together allow for, 0 if b is, 1/2 if neither."""
-    ahead = (b.value - a.value) if a.lower_is_better else (a.value - b.value)
-    return 0.5 if abs(ahead) <= (a.half**2 + b.half**2) ** 0.5 else float(ahead > 0)
-
-
-def verdict(reports: Mapping[str, Report], chosen_with: Collection[str] = CHOSEN_WITH) -> list[tuple[str, float]]:
-    """Sets of samples from best to worst, with their mean ranks (1 is best).
-
-    The rule: a judge that had a part in any choice does not vote. Each other judge ranks the sets; two sets that it
-    cannot tell apart within their intervals share the rank. The sets are ordered by the mean of their ranks over
-    judges. Only judges that scored every set vote. Raises ValueError if none is left, or sets have different numbers of
-    images.
-    """
-    if len(sizes := {report.num for report in reports.values()}) > 1:
-        raise ValueError(f"reports: scores depend on the number of images; the sets have {sorted(sizes)}")
-    names = [set(report.scores) for report in reports.values()]
-    voters = sorted(set.intersection(*names) - set(chosen_with)) if names else []
-    if not voters:
-        raise ValueError(f"reports: no judge is left that scored every set and is not among {sorted(chosen_with)}")
-    ranks = {
-        name: sum(
-            1 + sum(beats(other.scores[j], report.scores[j]) for key, other in reports.items() if key != name)
-            for j in voters
-        ) / len(voters)
-        for name, report in reports.items()
-    }  # fmt: skip
-    return sorted(ranks.items(), key=lambda item: item[1])
