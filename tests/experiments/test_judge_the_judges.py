@@ -1,0 +1,80 @@
+"""The judges judged: the committed table keeps its order, judges say where they are blind, a small table is new."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from varlite.datasets.fashion import FashionMNIST
+from varlite.evaluation.judges import diversity, frechet, imagenet_kid, memorising, sliced_wasserstein, token_histogram
+from varlite.evaluation.judges.interface import pixels
+from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein, projection_views
+from varlite.evaluation.judges.verdict import CHOSEN_WITH
+from varlite.experiments.corruptions import CORRUPTIONS
+from varlite.experiments.judge_the_judges import REAL, cut, one_seed, read_samples, sees
+from varlite.io.places import RESULTS
+
+JUDGES = json.loads((RESULTS / "judges.json").read_text())
+TABLE = JUDGES["table"]
+BLIND = frechet.BLIND | sliced_wasserstein.BLIND | memorising.BLIND | diversity.BLIND | token_histogram.BLIND
+BLIND |= {"kid_imagenet": imagenet_kid.ImageNetKID.blind}
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+def test_scores_get_worse_with_every_strength_or_the_judge_says_that_it_is_blind(corruption):
+    for judge, entry in ((name, x) for name, x in TABLE[corruption].items() if name != "strengths"):
+        assert entry["sees"] == (corruption not in BLIND[judge]), (judge, corruption)
+        if entry["sees"]:
+            sign = 1 if JUDGES["judges"][judge]["lower_is_better"] else -1
+            means = [sign * x for x in TABLE[REAL][judge]["mean"] + entry["mean"]]
+            assert means == sorted(means) and len(means) == 4
+
+
+def test_every_corruption_is_seen_by_some_judge_that_nothing_was_chosen_by():
+    for corruption in CORRUPTIONS:
+        assert [j for j in TABLE[corruption].keys() - CHOSEN_WITH - {"strengths"} if TABLE[corruption][j]["sees"]]
+
+
+def test_the_table_says_how_it_was_made():
+    assert JUDGES["command"].startswith("python -m varlite.experiments.judge_the_judges") and len(JUDGES["seeds"]) > 1
+    assert JUDGES["num"] >= 500 and "torch" in JUDGES["machine"] and JUDGES["versions"]["torch"]
+
+
+def test_a_small_table_made_now_puts_blur_and_noise_behind_real_pictures():
+    views = {"pixels": pixels} | projection_views(1, (28, 28))
+    judges = [SlicedWasserstein("sw_patches"), diversity.WithinClass("nearest", "pixels")]
+    found = one_seed(0, 200, 400, judges, views, {})
+    for corruption, judge in (("blur", "sw_patches"), ("noise", "sw_patches"), ("duplicated", "nearest_pixels")):
+        scores = [x[judge] for x in found[REAL] + found[corruption]]
+        assert scores == sorted(scores) and scores[-1] > 2 * scores[0]
+
+
+def test_corrupted_pictures_are_in_neither_the_reference_nor_the_spares_and_classes_are_even():
+    material, held, labels = cut(1, 300, 2000)
+    keys = [{x.numpy().tobytes() for x in images} for images in (material.images, material.spare, held)]
+    assert len(keys[0] | keys[1] | keys[2]) > 0.999 * 2600 and material.labels.bincount().tolist() == [30] * 10
+    assert len(held) == len(labels) == 2000
+    with pytest.raises(ValueError, match="2 num \\+ reference at most 10000, got 3000 and a reference of 6000"):
+        cut(0, 3000, 6000)
+
+
+def test_given_samples_are_read_from_files_as_evaluate_writes_them(tmp_path):
+    images = FashionMNIST("test").all_images[:30]
+    array = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+    np.savez(tmp_path / "x.npz", arr_0=array, arr_1=np.arange(30) % 10)
+    found = read_samples(tmp_path / "x.npz", 20, {})
+    assert torch.equal(found.images, images[:20]) and found.labels.tolist() == [i % 10 for i in range(20)]
+    assert not found.has("drawn")
+    np.savez(tmp_path / "y.npz", arr_0=array, arr_1=np.arange(30) % 10, tokens=np.arange(60).reshape(30, 2))
+    assert read_samples(tmp_path / "y.npz", 20, {}).view("drawn").tolist()[1] == [2, 3]
+    with pytest.raises(ValueError, match="holds 30 images, 40 are compared"):
+        read_samples(tmp_path / "x.npz", 40, {})
+
+
+def test_a_judge_sees_what_grows_with_strength_beyond_the_noise_of_real_pictures():
+    judge = SlicedWasserstein("sw_pixels")
+    real = [1.0, 1.2, 0.8]
+    assert sees(judge, real, [[1.2] * 3, [2.0] * 3])
+    assert not sees(judge, real, [[1.2] * 3, [1.5] * 3])  # within three deviations
+    assert not sees(judge, real, [[2.0] * 3, [1.9] * 3])  # not in order

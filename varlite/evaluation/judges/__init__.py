@@ -1,0 +1,5 @@
+"""The panel of judges: scores of small models that no single network decides. One file a judge; panel.py asks them all.
+
+Each file says what its judge sees and what fools it. corruptions of real data in growing strength show that it is so
+(experiments/judge_the_judges.py, data/results/judges.json).
+"""

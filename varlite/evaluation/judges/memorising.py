@@ -1,0 +1,81 @@
+"""Memorising: are samples nearer to training pictures than training pictures are to one another?
+
+For each sample: its nearest training picture t, at distance d; and the distance of t to t's own nearest neighbour among
+the other training pictures. The sample counts if d is the smaller. The score is the share of samples that count less
+that of reference pictures that do: near zero for a model that generalises, up to one for copies. (After the 1-nearest-
+neighbour reasoning of arXiv 1806.07755 and the data-copying test of arXiv 2004.05675.)
+
+    memorised_pixels      Euclidean distance of pixels
+    memorised_features    Euclidean distance of the second classifier's features
+
+Sees: copies, and copies with small changes, as long as the change is smaller than the gap between neighbours.
+Fooled by: shifts, mirrors and noise, for pixels (features forgive some of it); copies of parts; an even mixture of
+copies and bad samples. It is no judge of quality: pure noise is far from all training pictures and scores as well as
+can be. Smooth pictures lie nearer to everything in pixels, so blur, low contrast and class means raise it without
+memorising.
+"""
+
+import torch
+
+from varlite.evaluation.judges.interface import Judge, Pictures
+
+BLOCK = 4000
+BLIND: dict[str, frozenset[str]] = {"memorised_pixels": frozenset(), "memorised_features": frozenset()}
+
+
+def nearest(x_NX: torch.Tensor, y_MX: torch.Tensor, skip_N: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+    """Distance (N,) of each row to the nearest of `y_MX`, and that one's number (N,); row i leaves out `skip_N[i]`."""
+    best = torch.full((len(x_NX),), torch.inf)
+    where = torch.zeros(len(x_NX), dtype=torch.long)
+    for start in range(0, len(y_MX), BLOCK):
+        others = y_MX[start : start + BLOCK]
+        for rows in torch.arange(len(x_NX)).split(1000):
+            distance = torch.cdist(x_NX[rows], others)
+            if skip_N is not None:
+                inside = (skip_N[rows] >= start) & (skip_N[rows] < start + len(others))
+                distance[inside.nonzero().flatten(), skip_N[rows][inside] - start] = torch.inf
+            value, index = distance.min(1)
+            closer = value < best[rows]
+            best[rows[closer]], where[rows[closer]] = value[closer], index[closer] + start
+    return best, where
+
+
+class Memorising(Judge):
+    """Share of samples nearer to a training picture than its own neighbour is, less that share of the reference."""
+
+    def __init__(self, view: str, training: Pictures):
+        """view: "pixels" or "second". training: what the model was trained on."""
+        if view not in ("pixels", "second"):
+            raise ValueError(f"view must be pixels or second, got {view!r}")
+        self.view, self.training = view, training
+        self.name = "memorised_pixels" if view == "pixels" else "memorised_features"
+        self.blind = BLIND[self.name]
+        self.sees = "copies of training pictures"
+        self._own = torch.full((len(training),), torch.nan)  # distances to their own neighbours, where asked for yet
+
+    def of(self, pictures: Pictures) -> torch.Tensor:
+        return pictures.view(self.view).flatten(1)
+
+    def own(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Distances of the training pictures with these numbers to their nearest others."""
+        new = numbers.unique()
+        new = new[self._own[new].isnan()]
+        training = self.of(self.training)
+        self._own[new] = nearest(training[new], training, skip_N=new)[0]
+        return self._own[numbers]
+
+    def rows(self, pictures: Pictures) -> torch.Tensor:
+        """(N, 1): one where a picture is nearer than neighbours are, otherwise zero."""
+
+        def counts() -> torch.Tensor:
+            distance, where = nearest(self.of(pictures), self.of(self.training))
+            return (distance < self.own(where)).float()[:, None]
+
+        return pictures.once(self.name, counts)
+
+    def score(self, samples: torch.Tensor, reference: torch.Tensor) -> float:
+        return (samples.mean() - reference.mean()).item()
+
+    def floor(self, real: Pictures, reference: torch.Tensor) -> float:
+        """Zero in expectation: one half of the reference against the other. Real training pictures would all count."""
+        return self.score(reference[::2], reference[1::2])

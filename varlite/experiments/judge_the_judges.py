@@ -1,0 +1,172 @@
+"""The judges judged: known corruptions of real pictures in growing strength, and what each judge says of them.
+
+    python -m varlite.experiments.judge_the_judges --out data/results/judges.json
+    python -m varlite.experiments.judge_the_judges --given ssg=runs/plain.npz,runs/ssg-0.3.npz,runs/ssg-0.6.npz
+
+The Fashion-MNIST test set is cut into pictures to corrupt, spare ones and a reference, anew for each seed, so that what
+is corrupted is neither in the reference nor in the training set. A judge sees a corruption if its score gets worse with
+every strength, in the mean over seeds, and at the strongest lies beyond the real pictures' scores by three of their
+standard deviations. A judge that does not must name the corruption in `blind`, in its file.
+"""
+
+import argparse
+import itertools
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from varlite import load_tokenizer
+from varlite.datasets.fashion import FashionMNIST
+from varlite.evaluation.judges.interface import Judge, Pictures, Views
+from varlite.evaluation.judges.panel import open_judges, open_views
+from varlite.evaluation.metrics import rounded
+from varlite.evaluation.scoring import versions
+from varlite.experiments.corruptions import CORRUPTIONS, Material
+from varlite.io.files import write_json
+from varlite.training.loop import machine
+
+REAL = "real"  # strength 0 of every corruption: other real pictures
+
+
+def cut(seed: int, num: int, reference: int) -> tuple[Material, torch.Tensor, torch.Tensor]:
+    """(pictures to corrupt, as many of each class, with spares; reference images; their labels), of the test set.
+
+    Raises ValueError if there are not as many pictures.
+    """
+    test, train = FashionMNIST("test"), FashionMNIST("train")
+    if num % 10 or num < 100 or 2 * num + reference > len(test.labels):
+        raise ValueError(
+            f"num must be a multiple of 10, at least 100, with 2 num + reference at most {len(test.labels)}, got {num} "
+            f"and a reference of {reference}"
+        )
+    order = torch.randperm(len(test.labels), generator=torch.Generator().manual_seed(seed))
+    label = test.labels[order]
+    base = torch.cat([(label == c).nonzero().flatten()[: num // 10] for c in range(10)]).sort().values
+    left = torch.ones(len(order), dtype=torch.bool)
+    left[base] = False
+    rest = order[left]
+    base, spare, held = order[base], rest[:num], rest[num : num + reference]
+    x, y = test.all_images, test.labels
+    material = Material(x[base], y[base], x[spare], y[spare], train.all_images, train.labels, seed)
+    return material, x[held], y[held]
+
+
+def scores_of(judges: Sequence[Judge], pictures: Pictures, scorers: Mapping[str, Any]) -> dict[str, float]:
+    """Scores by judge. Judges of drawn tokens score samples that come with them, and no others."""
+    fit = [judge for judge in judges if pictures.has("drawn") or not getattr(judge, "drawn", False)]
+    return {judge.name: scorers[judge.name](judge.rows(pictures)) for judge in fit}
+
+
+def one_seed(
+    seed: int, num: int, reference: int, judges: Sequence[Judge], views: Views, given: Mapping[str, Sequence[Path]]
+) -> dict[str, list[dict[str, float]]]:
+    """Scores by corruption, one entry a strength, weakest first; under "real" the one entry of uncorrupted pictures.
+
+    given: files of samples (see `read_samples`) by a name of their own, what is not corrupted first.
+    """
+    material, reference_images, reference_labels = cut(seed, num, reference)
+    held = Pictures(reference_images, reference_labels, views, real=True)
+    scorers = {judge.name: judge.against(judge.rows(held)) for judge in judges}
+
+    def scored(images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        return scores_of(judges, Pictures(images, labels, views), scorers)
+
+    found = {REAL: [scored(material.images, material.labels)]}
+    for name, (corrupt, strengths) in CORRUPTIONS.items():
+        found[name] = [scored(*corrupt(material, strength)) for strength in strengths]
+        print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
+    for name, paths in given.items():
+        found[name] = [scores_of(judges, read_samples(path, num, views), scorers) for path in paths]
+    return found
+
+
+def read_samples(path: Path, num: int, views: Views) -> Pictures:
+    """The first `num` samples of an .npz: arr_0 (N, H, W, channels) bytes, arr_1 (N,) classes, and, if it holds them,
+    tokens (N, L), the ones the model drew.
+
+    Grey images stored as RGB are grey again. Raises ValueError for fewer.
+    """
+    with np.load(path) as file:
+        images, labels = torch.from_numpy(file["arr_0"][:num]), torch.from_numpy(file["arr_1"][:num]).long()
+        drawn = torch.from_numpy(file["tokens"][:num].astype(np.int32)) if "tokens" in file else None
+    if len(images) < num:
+        raise ValueError(f"given: {path} holds {len(images)} images, {num} are compared")
+    samples = Pictures(images.permute(0, 3, 1, 2)[:, :1].contiguous(), labels, views)
+    if drawn is not None:
+        samples.once("drawn", lambda: drawn)
+    return samples
+
+
+def sees(judge: Judge, real: Sequence[float], by_strength: Sequence[Sequence[float]]) -> bool:
+    """Whether the judge sees a corruption. real: its score of real pictures, by seed; by_strength: the same of each."""
+    sign = 1 if judge.lower_is_better else -1
+    means = [sign * float(np.mean(x)) for x in (real, *by_strength)]
+    beyond = means[-1] - means[0] > 3 * float(np.std(real, ddof=1))
+    return beyond and all(b > a for a, b in itertools.pairwise(means))
+
+
+def judge_the_judges(
+    num: int = 1000, reference: int = 6000, seeds: Sequence[int] = (0, 1, 2), tokenizer: str = "fashion-vq",
+    given: Mapping[str, Sequence[Path]] | None = None, imagenet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """The table: for each corruption and judge the mean scores by strength, their deviation over seeds, and a verdict.
+
+    Raises ValueError for fewer than two seeds: the noise of real pictures is measured over them.
+    """
+    if len(seeds) < 2:
+        raise ValueError(f"seeds must be at least two, got {list(seeds)}")
+    vq = load_tokenizer(tokenizer)
+    views, train = open_views(vq), FashionMNIST("train")
+    judges = open_judges(vq, Pictures(train.all_images, train.labels, views), imagenet)
+    runs = [one_seed(seed, num, reference, judges, views, given or {}) for seed in seeds]
+    files = {name: [str(path) for path in paths] for name, paths in (given or {}).items()}
+    table: dict[str, Any] = {}
+    for name in runs[0]:
+        table[name] = {"strengths": CORRUPTIONS[name][1] if name in CORRUPTIONS else files.get(name, [0])}
+        for judge in (j for j in judges if j.name in runs[0][name][0]):
+            scores = [[run[name][i][judge.name] for run in runs] for i in range(len(runs[0][name]))]
+            weakest = [run[REAL][0][judge.name] for run in runs] if name in CORRUPTIONS else scores[0]
+            stronger = scores if name in CORRUPTIONS else scores[1:]
+            entry: dict[str, Any] = {
+                "mean": list(rounded({str(i): float(np.mean(x)) for i, x in enumerate(scores)}).values()),
+                "std": list(rounded({str(i): float(np.std(x, ddof=1)) for i, x in enumerate(scores)}).values()),
+            }
+            table[name][judge.name] = entry | ({"sees": sees(judge, weakest, stronger)} if stronger else {})
+    about = {j.name: {"sees": j.sees, "blind": sorted(j.blind), "lower_is_better": j.lower_is_better} for j in judges}
+    return {
+        "num": num,
+        "reference": reference,
+        "seeds": list(seeds),
+        "tokenizer": tokenizer,
+        "judges": about,
+        "table": table,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--num", type=int, default=1000, help="pictures that are corrupted")
+    parser.add_argument("--reference", type=int, default=6000, help="pictures that they are compared with")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--tokenizer", default="fashion-vq")
+    parser.add_argument(
+        "--given", nargs="*", default=[], help="NAME=WEAK.npz,STRONGER.npz: samples to be judged as well"
+    )
+    parser.add_argument("--imagenet", action="store_true", help="with the judge that needs timm and its weights")
+    parser.add_argument("--out", type=Path, default=Path("data/results/judges.json"))
+    options = parser.parse_args()
+    given = {name: [Path(p) for p in paths.split(",")] for name, _, paths in (x.partition("=") for x in options.given)}
+    result = judge_the_judges(
+        options.num, options.reference, options.seeds, options.tokenizer, given, options.imagenet
+    )  # fmt: skip
+    command = shlex.join(["python", "-m", "varlite.experiments.judge_the_judges", *sys.argv[1:]])
+    write_json(options.out, result | {"command": command, "machine": machine(), "versions": versions()})
+
+
+if __name__ == "__main__":
+    main()
