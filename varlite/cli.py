@@ -21,6 +21,7 @@ def table() -> dict[str, Callable[..., None]]:
         "tune-decoder": train.tune_decoder,
         "train": train.train,
         "train-classifier": train.train_classifier,
+        "train-judge": train.train_judge,
         "evaluate": evaluate.evaluate,
         "bench": bench.bench,
         "reproduce": reproduce.reproduce,

@@ -156,7 +156,7 @@ def edit(
     scales = scales or model.scales
     size = tokenizer.image_size(scales)
     keep_hw = check_mask(keep_hw, scales, size, thin).to(img_B3HW.device)
-    label_B = check_labels([model.class_embed.null] * len(img_B3HW) if labels is None else labels, model.config.classes)
+    label_B = check_labels([model.config.classes] * len(img_B3HW) if labels is None else labels, model.config.classes)
     if len(label_B) != len(img_B3HW):
         raise ValueError(f"labels must be one for each of the {len(img_B3HW)} images, got {len(label_B)}")
     keep_HW = F.interpolate(keep_hw[None, None].float(), size=size)[0, 0].bool()

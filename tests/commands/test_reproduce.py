@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from varlite.experiments import ablation, bands, codebook_collapse, costs, sweep
+from varlite.experiments import ablation, bands, codebook_collapse, machine_costs, sweep
 from varlite.speed import mvar_state
 
 
@@ -21,7 +21,7 @@ def asked(monkeypatch):
     scores = {"fd": 2.0, "accuracy": 0.9}
     stand_in(bands, "reproduce_guidance", {"cfg": [{"cfg": 1.5} | scores]})
     stand_in(ablation, "reproduce_ablation", {"rows": [{"step": "next-scale", "mean": scores}]})
-    stand_in(costs, "reproduce_speed", {"bench": {"VAR-d16": {"speedup": {"varlite": {"median": 1.4}}}}})
+    stand_in(machine_costs, "reproduce_speed", {"bench": {"VAR-d16": {"speedup": {"varlite": {"median": 1.4}}}}})
     curve = {"codes_used": 0.5, "perplexity_per_scale": [1, 2]}
     stand_in(codebook_collapse, "ablate_codebook", {"arms": {"nothing": {"curve": [curve], "val_mse": 0.1}}})
     stand_in(sweep, "sweep", {"runs": {"fashion-var-d1": {"curve": [{"val_loss": 4.0}], "minutes": 3}}})

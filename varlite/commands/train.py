@@ -67,6 +67,17 @@ def train(
     print(stage2.train(preset, data, out or Path("runs") / preset, tokenizer, start, weights, training))
 
 
+def train_judge(out: Path = Path("runs/fashion-judge"), training: Options = Options()) -> None:
+    """Train fashion-judge, the second classifier of the panel of judges, which no choice of ours ever sees.
+
+    Args:
+        out: folder of this training.
+    """
+    from varlite.training import train_second_classifier as second
+
+    print(second.train_second_classifier(out, training))
+
+
 def train_classifier(out: Path = Path("runs/fashion-classifier"), training: Options = Options()) -> None:
     """Train fashion-classifier, the small CNN whose accuracy and features score the small models.
 

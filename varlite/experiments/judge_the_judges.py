@@ -25,10 +25,9 @@ from varlite.datasets.fashion import FashionMNIST
 from varlite.evaluation.judges.interface import Judge, Pictures, Views
 from varlite.evaluation.judges.panel import open_judges, open_views
 from varlite.evaluation.metrics import rounded
-from varlite.evaluation.scoring import versions
 from varlite.experiments.corruptions import CORRUPTIONS, Material
 from varlite.io.files import write_json
-from varlite.training.loop import machine
+from varlite.io.provenance import machine, versions
 
 REAL = "real"  # strength 0 of every corruption: other real pictures
 

@@ -59,7 +59,7 @@ class TransformerCosts:
     @classmethod
     def weights_by_part(cls, config: Any) -> dict[str, int]:
         """Every weight by part: embeddings, attention, mamba, ffn, adaln (of the blocks) and head."""
-        return dict(_weights(cls, _text(config), type(config))[0])
+        return dict(_weights(*_key(cls, config))[0])
 
     @classmethod
     def size(cls, config: Any) -> int:
@@ -68,7 +68,7 @@ class TransformerCosts:
         Of 18 C^2 in a block 4 are attention's, 8 the feed-forward's, 6 AdaLN's. Embeddings, head, biases and other
         vectors do not count.
         """
-        return _weights(cls, _text(config), type(config))[1]
+        return _weights(*_key(cls, config))[1]
 
     @classmethod
     def flops(cls, config: Any, what: What = "forward") -> int:
@@ -83,7 +83,7 @@ class TransformerCosts:
         tokenizer's decoder. Raises ValueError for another `what`.
         """
         times = check_what(what)
-        return {name: times * n for name, n in _counted(cls, _text(config), type(config), what == "sampling")}
+        return {name: times * n for name, n in _counted(*_key(cls, config), what == "sampling")}
 
     @classmethod
     def passes(cls, config: Any, what: What) -> list[Pass]:
@@ -115,8 +115,9 @@ def check_what(what: str) -> int:
     return TIMES[what]
 
 
-def _text(config: Any) -> str:
-    return json.dumps(asdict(config))
+def _key(cls: Any, config: Any) -> tuple[Any, str, Any]:
+    """What a cache can be asked for: configurations hold lists."""
+    return cls, json.dumps(asdict(config)), type(config)
 
 
 @lru_cache(maxsize=256)

@@ -70,7 +70,7 @@ class VAR(NextScale):
     def make_mask(self, scales: Scales, device: torch.device) -> torch.Tensor:
         return scales.block_causal_mask(device)
 
-    flops_by_part = classmethod(block_formula)  # type: ignore[assignment]
+    flops_by_part = classmethod(block_formula)
 
     def published_constants(self) -> dict[str, torch.Tensor]:
         """{published name: value} of the published tensors that are not weights but follow from the configuration."""

@@ -19,8 +19,6 @@ from varlite.training.options import Options
 from varlite.training.recipes import override, warmup_cosine
 from varlite.training.run import Run, identity
 
-CLIP = 10.0
-
 
 @dataclass(frozen=True)
 class ClassifierRecipe:
@@ -33,30 +31,17 @@ class ClassifierRecipe:
     weight_decay: Weight = 0.01
 
 
-def train_classifier(out: Path, options: Options = Options()) -> Path:
-    """Train on Fashion-MNIST in the folder `out`, about five minutes on two cores; returns the path of the model."""
-    recipe = override(ClassifierRecipe(), options)
-    engine = Engine(options)
-    engine.check_batch(recipe.batch)
-    line = command("train-classifier", options, out=out)
-    run = Run(out, identity({"stage": "classifier"}, recipe, options, "fashion"), line, engine.main)
-    if run.finished():
-        return run.model_path
-    train, test = (open_dataset("fashion", split, (28, 28), 1) for split in ("train", "test"))
-    with run:
-        if not run.begin({"data_sha256": train.checksum}):
-            return run.model_path
-        return ClassifierTraining(run, engine, options, recipe, train, test).train()
-
-
 class ClassifierTraining(Training):
-    def __init__(
-        self, run: Run, engine: Engine, options: Options, recipe: ClassifierRecipe, train: Dataset, test: Dataset
-    ):
+    """A network for ten classes of clothes; another network says its `net`, its `stage` and its view of the images."""
+
+    net: type[Any] = Classifier
+    stage, clip = "classifier", 10.0
+
+    def __init__(self, run: Run, engine: Engine, options: Options, recipe: Any, train: Dataset, test: Dataset):
         super().__init__(run, engine, options, recipe, {"images": recipe.batch})
         torch.manual_seed(options.seed)
         self.data, self.test_labels = train, test.labels
-        self.model = Classifier(len(train.classes)).to(memory_format=torch.channels_last).train()
+        self.model = self.net(len(train.classes)).to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
@@ -64,13 +49,16 @@ class ClassifierTraining(Training):
         self.test_images = test.images(torch.arange(len(test.labels)))
         self.parts["model"] = Trained(self.door, self.optimizer, engine)
 
+    def images(self, rows: torch.Tensor, step: int) -> torch.Tensor:
+        """The training images of a step, bytes."""
+        return self.data.images(rows, crop_seed=step_seed(self.options.seed, step), flip=self.options.flip)
+
     def step(self, step: int) -> dict[str, float]:
-        recipe, seed = self.recipe, self.options.seed
+        recipe = self.recipe
         lr = self.set_rate(self.optimizer, warmup_cosine(step, recipe.steps, recipe.warmup))
-        rows = batch_indices(len(self.data.labels), recipe.batch, step, seed)
-        img = self.data.images(rows, crop_seed=step_seed(seed, step), flip=self.options.flip)
-        shares = self.engine.shares(img, self.data.labels[rows])
-        return self.engine.minimise(self.door, self.optimizer, shares, self.loss, CLIP) | {"lr": lr}
+        rows = batch_indices(len(self.data.labels), recipe.batch, step, self.options.seed)
+        shares = self.engine.shares(self.images(rows, step), self.data.labels[rows])
+        return self.engine.minimise(self.door, self.optimizer, shares, self.loss, self.clip) | {"lr": lr}
 
     def loss(self, img: torch.Tensor, label_B: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return F.cross_entropy(self.door("forward", to_float(img)), label_B, label_smoothing=0.05), {}
@@ -81,7 +69,26 @@ class ClassifierTraining(Training):
         return {"val_accuracy": score}
 
     def about(self) -> dict[str, Any]:
-        return {"kind": "classifier", "config": {"classes": len(self.data.classes)}}
+        return {"kind": self.stage, "config": {"classes": len(self.data.classes)}}
 
     def weights(self) -> dict[str, torch.Tensor]:
         return self.model.state_dict()
+
+
+def train_classifier(
+    out: Path, options: Options = Options(), training: type[ClassifierTraining] = ClassifierTraining,
+    recipe: Any = ClassifierRecipe(), name: str = "train-classifier",
+) -> Path:  # fmt: skip
+    """Train on Fashion-MNIST in the folder `out`, about five minutes on two cores; returns the path of the model."""
+    recipe = override(recipe, options)
+    engine = Engine(options)
+    engine.check_batch(recipe.batch)
+    line = command(name, options, out=out)
+    run = Run(out, identity({"stage": training.stage}, recipe, options, "fashion"), line, engine.main)
+    if run.finished():
+        return run.model_path
+    train, test = (open_dataset("fashion", split, (28, 28), 1) for split in ("train", "test"))
+    with run:
+        if not run.begin({"data_sha256": train.checksum}):
+            return run.model_path
+        return training(run, engine, options, recipe, train, test).train()
