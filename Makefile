@@ -12,6 +12,9 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # The index has torch under the same version with a local label (2.14.1+cpu), which pip prefers and the pin allows.
 PIP_cpu := --extra-index-url https://download.pytorch.org/whl/cpu
+# Tests and notebooks run side by side, with a thread each.
+WORKERS ?= $(shell $(firstword $(PYTHONS)) -c 'import os; print(max(1, min(4, os.cpu_count() or 1)))' 2>/dev/null || echo 2)
+ONE_THREAD := OMP_NUM_THREADS=1
 START := $(shell date +%s)
 TOOK = @echo "== Done in $$(( $$(date +%s) - $(START) )) s"
 
@@ -68,10 +71,12 @@ test: $(VENV)/stamp-test
 	@$(PY) -m ruff format --check .
 	@echo "== Types"
 	@$(PY) -m mypy
-	@echo "== Tests, JupyterLab in a browser included"
-	@$(PY) -m pytest tests
+	@echo "== Tests, $(WORKERS) at a time"
+	@$(ONE_THREAD) $(PY) -m pytest tests -m "not browser" -n $(WORKERS) --durations=20
+	@echo "== JupyterLab in a browser"
+	@$(PY) -m pytest tests/browser
 	@echo "== Notebooks: every cell must give its committed output"
-	@$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 notebooks
+	@$(ONE_THREAD) $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=240 notebooks -n $(WORKERS) --dist loadfile
 	$(TOOK)
 
 lint: $(VENV)/stamp-test

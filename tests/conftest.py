@@ -1,10 +1,10 @@
 import os
 import sys
 
+import examples
 import metrics
 import pytest
-import tiny
-from lab import NO_BROWSER, find_chromium
+from jupyter_server import NO_BROWSER, find_chromium
 
 from varlite import cli
 
@@ -38,9 +38,9 @@ def trained(tmp_path_factory):
     """A folder with images and the two stages trained on them: `images`, `vq`, `var`."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        tiny.add_presets(patch)
+        examples.add_presets(patch)
         patch.setenv("VARLITE_CACHE", str(folder / "cache"))
-        tiny.train_both(tiny.image_folder(folder / "images", per_class=30), folder)
+        examples.train_both(examples.image_folder(folder / "images", per_class=30), folder)
     return folder
 
 
@@ -65,7 +65,7 @@ def cache(monkeypatch, cache_folder):
 @pytest.fixture
 def presets(monkeypatch, tmp_path):
     """`tiny-vq` and `tiny-var` can be trained, with a cache of tokens of the test's own."""
-    tiny.add_presets(monkeypatch)
+    examples.add_presets(monkeypatch)
     monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "cache"))
 
 

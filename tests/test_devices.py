@@ -4,7 +4,7 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
-from tiny import LABELS, lively_var, tiny_images, tiny_tokenizer, tokenizer_config, var_config
+from examples import LABELS, lively_var, tiny_images, tiny_tokenizer, tokenizer_config, var_config
 from torch._subclasses import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import RECTANGULAR, SIDES, lively_var, tiny_images, tiny_tokenizer
+from examples import RECTANGULAR, SIDES, lively_var, tiny_images, tiny_tokenizer
 
 import varlite
 from varlite.datasets.fashion import FashionMNIST

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import LABELS, lively_var, random_inputs, tiny_tokenizer, var_config
+from examples import LABELS, lively_var, random_inputs, tiny_tokenizer, var_config
 
 from varlite.checkpoints.load import twin
 from varlite.inference import autocast, prepare

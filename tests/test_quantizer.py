@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import SCHEDULES, SIDES
+from examples import SCHEDULES, SIDES
 
 from varlite.quantizer import MultiScaleQuantizer, Phi, phi_index
 from varlite.scales import Scales

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from tiny import LABELS, SIDES, lively_var, tiny_tokenizer
+from examples import LABELS, SIDES, lively_var, tiny_tokenizer
 
 from varlite.drawing import draw, guide, gumbel_noise, image_generator, keep_top, smooth_weights
 from varlite.inference import compile_blocks

@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import SCHEDULES, random_tokens, tiny_images, tiny_tokenizer, tokenizer_config
+from examples import SCHEDULES, random_tokens, tiny_images, tiny_tokenizer, tokenizer_config
 
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig

@@ -2,7 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from lab import NotebookPage, jupyterlab
+from jupyter_server import NotebookPage, jupyterlab
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "02_attention_maps.ipynb"
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

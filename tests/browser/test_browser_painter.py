@@ -4,7 +4,7 @@ import re
 
 import nbformat
 import pytest
-from lab import NotebookPage, jupyterlab
+from jupyter_server import NotebookPage, jupyterlab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

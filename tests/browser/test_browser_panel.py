@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lab import NotebookPage, jupyterlab
+from jupyter_server import NotebookPage, jupyterlab
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04_sampling.ipynb"
 PICTURE = "img.widget-image"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import RECTANGULAR, tiny_tokenizer, tiny_var
+from examples import RECTANGULAR, tiny_tokenizer, tiny_var
 
 from varlite.checkpoints.empty import build_empty
 from varlite.checkpoints.key_map import constants, from_published, name_table, to_published

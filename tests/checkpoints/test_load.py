@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from tiny import SIDES, lively_var, tiny_tokenizer, tokenizer_config, var_config
+from examples import SIDES, lively_var, tiny_tokenizer, tokenizer_config, var_config
 
 from varlite import generate, presets
 from varlite.checkpoints import load as pretrained

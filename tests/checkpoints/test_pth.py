@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_tokenizer, tiny_var
+from examples import tiny_tokenizer, tiny_var
 
 from varlite.checkpoints.key_map import to_published
 from varlite.checkpoints.pth import read_pth, tokenizer_config, transformer_config

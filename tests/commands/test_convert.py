@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import lively_var
+from examples import lively_var
 
 from varlite.checkpoints.key_map import to_published
 

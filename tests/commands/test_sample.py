@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from examples import lively_var
 from PIL import Image
-from tiny import lively_var
 
 from varlite import sampling
 from varlite.checkpoints.key_map import to_published

@@ -4,8 +4,8 @@ import time
 import numpy as np
 import pytest
 import torch
+from examples import image_folder
 from PIL import Image
-from tiny import image_folder
 
 from varlite.datasets import open_dataset
 from varlite.datasets.folders import ImageFolder

@@ -8,7 +8,7 @@ import messy
 import numpy as np
 import pytest
 import torch
-from tiny import image_folder, tiny_tokenizer
+from examples import image_folder, tiny_tokenizer
 
 from varlite.datasets import ImageFolder, checksums, folders, pixels, tokens
 from varlite.datasets.pixels import to_float

@@ -1,7 +1,7 @@
 from dataclasses import asdict
 
+import examples
 import pytest
-import tiny
 
 from varlite.io.files import save_model
 
@@ -11,8 +11,8 @@ def small(tmp_path_factory):
     """A folder with an untrained model of 28 x 28 in ten classes."""
     folder = tmp_path_factory.mktemp("small")
     net = {"multipliers": (1, 1, 1), "encoder_blocks": (0, 0, 1), "decoder_blocks": (0, 0, 1)}
-    tokenizer = tiny.tiny_tokenizer(scales=[1, 2, 7], **net)
-    model = tiny.lively_var(scales=[1, 2, 7])
+    tokenizer = examples.tiny_tokenizer(scales=[1, 2, 7], **net)
+    model = examples.lively_var(scales=[1, 2, 7])
     for name, kind, module in (("tokenizer", "tokenizer", tokenizer), ("model", "var", model)):
         about = {"kind": kind, "config": asdict(module.config), "tokenizer": "none"}
         save_model(folder / f"{name}.safetensors", about, module.state_dict())

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import SIDES, tokenizer_config, var_config
+from examples import SIDES, tokenizer_config, var_config
 
 from varlite import generate, load
 from varlite.checkpoints import load as pretrained

@@ -1,8 +1,8 @@
-"""What every registered kind of model is held to. A new kind is tested by adding its row to `tiny.EXAMPLES`."""
+"""What every registered kind of model is held to. A new kind is tested by adding its row to `examples.EXAMPLES`."""
 
 import pytest
 import torch
-from tiny import EXAMPLES, LABELS, lively, random_tokens, steps_of, tiny_images, tokenizer_for
+from examples import EXAMPLES, LABELS, lively, random_tokens, steps_of, tiny_images, tokenizer_for
 
 from varlite import edit, generate, prepare
 from varlite.checkpoints.load import convert, load

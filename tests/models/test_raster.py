@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import (
+from examples import (
     LABELS,
     ONE,
     lively_raster,

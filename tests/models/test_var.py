@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import (
+from examples import (
     LABELS,
     SIDES,
     lively_var,

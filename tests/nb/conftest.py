@@ -1,14 +1,14 @@
 """Small models that no test of this folder changes."""
 
+import examples
 import pytest
-import tiny
 
 
 @pytest.fixture(scope="session")
 def model():
-    return tiny.lively_var()
+    return examples.lively_var()
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return tiny.tiny_tokenizer()
+    return examples.tiny_tokenizer()

@@ -1,7 +1,7 @@
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from tiny import SIDES
+from examples import SIDES
 
 from varlite.nb import attention_figures as figures
 from varlite.scales import Scales

@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import (
+from examples import (
     LABELS,
     SCHEDULES,
     SIDES,

@@ -2,7 +2,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from tiny import RECTANGULAR, SIDES, tiny_images
+from examples import RECTANGULAR, SIDES, tiny_images
 
 from varlite.editing import keep_at_scale
 from varlite.nb import editing_figures as figures

@@ -2,8 +2,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from examples import SIDES, lively_raster, lively_var, one_scale_tokenizer, random_tokens, tiny_tokenizer
 from PIL import Image
-from tiny import SIDES, lively_raster, lively_var, one_scale_tokenizer, random_tokens, tiny_tokenizer
 
 from varlite.nb import order_figures as figures
 from varlite.nb.plots import scale_colours

@@ -2,8 +2,8 @@ import io
 
 import numpy as np
 import torch
+from examples import SIDES, lively_raster, lively_var, one_scale_tokenizer, tiny_tokenizer
 from PIL import Image
-from tiny import SIDES, lively_raster, lively_var, one_scale_tokenizer, tiny_tokenizer
 
 from varlite.nb import order_films as films
 from varlite.sampling import generate

@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from examples import SIDES
 from PIL import Image
-from tiny import SIDES
 
 from varlite.io.pictures import save_png, tile
 from varlite.nb import plots

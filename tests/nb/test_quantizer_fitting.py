@@ -2,7 +2,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from tiny import SIDES, tiny_images
+from examples import SIDES, tiny_images
 
 from varlite.nb.quantizer_fitting import fit_quantizer
 from varlite.scales import Scales

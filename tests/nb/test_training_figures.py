@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from tiny import SIDES
+from examples import SIDES
 
 from varlite.experiments.codebook_collapse import ARMS
 from varlite.io.places import CHECKPOINTS, DATA

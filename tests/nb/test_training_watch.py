@@ -2,8 +2,8 @@ import json
 import threading
 
 import pytest
+from examples import image_folder, tokenizer_config
 from ipywidgets import Image
-from tiny import image_folder, tokenizer_config
 
 from varlite.nb import training_watch as module
 from varlite.presets import TokenizerRecipe

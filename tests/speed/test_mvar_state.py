@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import LABELS, SIDES, random_inputs, tiny_tokenizer, var_config
+from examples import LABELS, SIDES, random_inputs, tiny_tokenizer, var_config
 
 from varlite.models import MVAR, MVARConfig
 from varlite.sampling import generate

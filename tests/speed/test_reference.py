@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import LABELS, RECTANGULAR, SIDES, lively_var, random_inputs, tiny_tokenizer, var_config
+from examples import LABELS, RECTANGULAR, SIDES, lively_var, random_inputs, tiny_tokenizer, var_config
 
 from varlite import drawing
 from varlite.models import MVAR, MVARConfig, Raster, RasterConfig

@@ -1,5 +1,5 @@
 import pytest
-from tiny import tiny_tokenizer, tiny_var
+from examples import tiny_tokenizer, tiny_var
 
 from varlite.speed.timing import seconds_per_image
 

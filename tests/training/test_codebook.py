@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from tiny import SIDES, tiny_images, tiny_tokenizer
+from examples import SIDES, tiny_images, tiny_tokenizer
 
 from varlite.evaluation.validation import codebook_health, count_codes
 from varlite.scales import Scales

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from children import run, run_several
-from tiny import train_in_child
+from examples import train_in_child
 
 from varlite.io.files import read_model
 from varlite.training import train_tokenizer as stage1

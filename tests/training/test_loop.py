@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import without_clock
+from examples import without_clock
 
 from varlite.io.files import read_model
 from varlite.training.engine import Engine

@@ -4,7 +4,7 @@ from urllib.error import URLError
 import pytest
 import torch
 import torch_fidelity.sample_similarity_lpips as lpips
-from tiny import tiny_images
+from examples import tiny_images
 
 from varlite.io.files import read_model
 from varlite.training import train_tokenizer as stage1

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 from children import run, start
-from tiny import command_with_full_disk, killed_while_saving, train_in_child, without_clock
+from examples import command_with_full_disk, killed_while_saving, train_in_child, without_clock
 
 from varlite.io.files import HOST, read_model
 from varlite.training import run as runs

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import SIDES, tiny_images, tiny_tokenizer, tokenizer_config
+from examples import SIDES, tiny_images, tiny_tokenizer, tokenizer_config
 
 from varlite import load_tokenizer
 from varlite.datasets.pixels import to_bytes

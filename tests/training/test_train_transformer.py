@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import EXAMPLES, SIDES, image_folder, lively_var, random_tokens, tiny_tokenizer, tiny_var, var_config
+from examples import EXAMPLES, SIDES, image_folder, lively_var, random_tokens, tiny_tokenizer, tiny_var, var_config
 
 from varlite import load
 from varlite.checkpoints import load as pretrained

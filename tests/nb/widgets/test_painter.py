@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 import traitlets
+from examples import tiny_images
 from PIL import Image
-from tiny import tiny_images
 
 from varlite.editing import box_mask, edit
 from varlite.nb.widgets.painter import Painter

@@ -2,8 +2,8 @@ import io
 
 import numpy as np
 import pytest
+from examples import SIDES
 from PIL import Image
-from tiny import SIDES
 
 from varlite.nb.order_films import film
 from varlite.nb.widgets.player import animation, player
