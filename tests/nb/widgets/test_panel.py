@@ -261,6 +261,8 @@ def test_the_default_run_of_the_small_model_takes_less_than_a_second():
             start = time.process_time()
             result = sample_stages(model, tokenizer, START, lambda k, images: grid(images))
             seconds.append(time.process_time() - start)
+            if seconds[-1] < 1:
+                break
     finally:
         torch.set_num_threads(threads)
     assert min(seconds) < 1 and len(result.images) == 8
