@@ -49,7 +49,7 @@ def augment(img_BCHW: torch.Tensor, shift: int, hole: int) -> torch.Tensor:
 
 
 def train_second_classifier(out: Path, options: Options = Options(seed=20261)) -> Path:
-    """Train on Fashion-MNIST in the folder `out`, about ten minutes on two cores; returns the path of the model."""
+    """Train on Fashion-MNIST in the folder `out`, about ten minutes on two idle cores; returns the path of the model."""
     train, test = (open_dataset("fashion", split, (28, 28), 1) for split in ("train", "test"))
     recipe, seed = override(Recipe(), options), options.seed
     engine = Engine(options)
