@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-AdaLNKind = Literal["own", "shared", "none"]  # of each block, one layer for all, or no say of the condition
+AdaLNKind = Literal["own", "shared", "none"]  # a layer for each block, one for all, or unconditional
 
 
 class KVCache:
-    """Keys and values of the tokens so far, for one attention layer. Room for all `length` tokens is taken at once."""
+    """Keys and values of the tokens so far, for one attention layer; memory for all `length` tokens is allocated at once."""
 
     def __init__(self, length: int):
         self.length, self.used = length, 0
@@ -85,7 +85,7 @@ class FFN(nn.Module):
 
 
 class AdaLN(nn.Module):
-    """The condition's say in a layer (DiT, arXiv 2212.09748): `n` vectors of width C, each (B, 1, C)."""
+    """Adaptive layer norm (DiT, arXiv 2212.09748): the condition gives `n` vectors of width C, each (B, 1, C)."""
 
     def __init__(self, D: int, C: int, n: int):
         super().__init__()
@@ -111,9 +111,9 @@ class SharedAdaLN(nn.Module):
 
 
 class PlainNorm(nn.Module):
-    """In place of AdaLN where the condition has no say: `branches` scales and shifts are weights, the gates are one.
+    """Unconditional replacement for AdaLN: learned scales and shifts for each of `branches`, gates fixed at 1.
 
-    What VAR was before AdaLN (paper, table 3): the class is known from the start token alone.
+    This is VAR before AdaLN (paper, table 3): the class enters through the start token alone.
     """
 
     def __init__(self, C: int, branches: int, gates: bool):
@@ -126,14 +126,14 @@ class PlainNorm(nn.Module):
 
 
 def make_ada_ln(C: int, branches: int, kind: AdaLNKind) -> nn.Module:
-    """What gives a block of `branches` residual branches its gates, scales and shifts, in this order."""
+    """The layer that gives a block of `branches` residual branches its gates, scales and shifts, in this order."""
     if kind == "none":
         return PlainNorm(C, branches, gates=True)
     return SharedAdaLN(C, 3 * branches) if kind == "shared" else AdaLN(C, C, 3 * branches)
 
 
 def vectors(ada_ln: nn.Module, cond: torch.Tensor | list) -> list:
-    """What `ada_ln` makes of a condition; a list is what it made before: sampling does so once, not at every scale."""
+    """The output of `ada_ln` for a condition. A list is that already: sampling computes it once."""
     return ada_ln(cond) if isinstance(cond, torch.Tensor) else cond
 
 
@@ -173,7 +173,7 @@ class Block(nn.Module):
         return x
 
     def make_cache(self, length: int) -> KVCache:
-        """What `forward` needs to be incremental over `length` tokens."""
+        """The cache that makes `forward` incremental, for up to `length` tokens."""
         return KVCache(length)
 
 
@@ -191,7 +191,7 @@ class Head(nn.Module):
 
 
 class ClassEmbedding(nn.Module):
-    """One vector a class, and one more, index `null`, for "no class": guidance and label dropout use it."""
+    """One vector for each class, and one more, index `null`, for "no class", which guidance and label dropout use."""
 
     def __init__(self, classes: int, D: int):
         super().__init__()

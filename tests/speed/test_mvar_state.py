@@ -63,7 +63,7 @@ def test_the_codes_are_those_that_generate_draws(model):
 
 
 def test_both_ways_are_timed_scale_by_scale_on_the_same_tokens():
-    found = carried.compare(SCHEDULE, depth=2, width=64, rounds=3)
+    found = carried.time_both_ways(SCHEDULE, depth=2, width=64, rounds=3)
     assert found["tokens_equal"] == 1 and found["config"]["sides"] == SCHEDULE
     for way in ("carried", "rescanned"):
         assert len(found["ms_per_scale"][way]) == 4 and min(found["ms_per_scale"][way]) > 0
@@ -74,7 +74,7 @@ def test_both_ways_are_timed_scale_by_scale_on_the_same_tokens():
 
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="rounds must be 1 or more, got 0"):
-        carried.compare(SCHEDULE, depth=1, width=64, rounds=0)
+        carried.time_both_ways(SCHEDULE, depth=1, width=64, rounds=0)
 
 
 def test_keys_and_values_grow_with_the_tokens_and_the_carried_state_does_not():

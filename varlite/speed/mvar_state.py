@@ -1,4 +1,4 @@
-"""M-VAR's state carried from scale to scale, against scanning all earlier tokens anew at each: the same tokens, timed.
+"""M-VAR with its state carried from scale to scale, against scanning all earlier tokens again at each: timed.
 
 Re-scanning is what the published implementation does (M-VAR, section 3): each Mamba-2 layer keeps its inputs, and every
 scale runs it over all of them for the outputs of the newest. Attention and feed-forward see the newest tokens alone in
@@ -86,7 +86,7 @@ def sample_scales(model: VAR, tokenizer: VQVAE, generator: torch.Generator) -> I
         yield idx_Bl[0]
 
 
-def compare(sides: list, depth: int, width: int, rounds: int) -> dict[str, Any]:
+def time_both_ways(sides: list, depth: int, width: int, rounds: int) -> dict[str, Any]:
     """Both ways on one set of random weights, in turns at each scale, so that a slow moment of the machine hits both.
 
     The first round is not counted. `ms_per_scale` are medians, and `speedup` is the ratio of their sums.
