@@ -11,7 +11,7 @@ AdaLNKind = Literal["own", "shared", "none"]  # a layer for each block, one for 
 
 
 class KVCache:
-    """Keys and values of the tokens so far, for one attention layer; memory for all `length` tokens is allocated at once."""
+    """Keys and values of the tokens so far, for one attention layer; room for all `length` is allocated at once."""
 
     def __init__(self, length: int):
         self.length, self.used = length, 0

@@ -60,7 +60,7 @@ class JudgeTraining(ClassifierTraining):
 def train_second_classifier(out: Path, options: Options = Options()) -> Path:
     """Train on Fashion-MNIST in the folder `out`, about ten minutes on two cores; returns the path of the model.
 
-    The seed of `options` is added to one of its own.
+    A seed of 0 stands for its own, 20261: it must not be the first classifier's.
     """
     return train_classifier(
         out, replace(options, seed=SEED + options.seed), JudgeTraining, JudgeRecipe(), "train-judge"
