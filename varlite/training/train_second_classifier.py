@@ -63,5 +63,5 @@ def train_second_classifier(out: Path, options: Options = Options()) -> Path:
     A seed of 0 stands for its own, 20261: it must not be the first classifier's.
     """
     return train_classifier(
-        out, replace(options, seed=SEED + options.seed), JudgeTraining, JudgeRecipe(), "train-judge"
+        out, replace(options, seed=options.seed or SEED), JudgeTraining, JudgeRecipe(), "train-judge"
     )
