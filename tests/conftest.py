@@ -18,6 +18,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """No test finds, or leaves behind, anything in the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VARLITE_CACHE", str(tmp_path_factory.mktemp("own-cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def close_figures():
     yield

@@ -154,7 +154,7 @@ def block_formula(cls: Any, config: Any, what: What = "forward") -> dict[str, in
 
 @lru_cache(maxsize=256)
 def _counted(cls: Any, text: str, config: Any, by_step: bool) -> tuple[tuple[str, int], ...]:
-    model = on_meta(cls, config(**json.loads(text))).eval()
+    model = on_meta(cls, config(**json.loads(text))).eval().requires_grad_(False)
     label_B, Z, spans = torch.zeros(1, dtype=torch.long, device="meta"), model.config.z, model.spans(model.scales)
 
     def tokens(start: int, end: int) -> torch.Tensor:
