@@ -106,7 +106,7 @@ def test_a_stop_at_any_write_is_made_up_for_by_the_next_call(data, tmp_path, mon
         resumed = cache_tokens(tokenizer, data, "train", batch=16, flip=flip)
         assert (resumed.tokens == whole.tokens).all() and torch.equal(resumed.labels, whole.labels)
         assert resumed.meta["skipped"] == whole.meta["skipped"] and len(resumed.meta["skipped"]) == 1
-    assert stops == 1 + 2 * 4 + 3  # the checksums; two batches, each of four; the description, and its folder
+    assert stops == 2 * 4 + 3  # two batches, each of four; the description, and its folder
 
 
 def test_rows_written_once_are_not_encoded_again(data, encoded, monkeypatch):
@@ -208,6 +208,23 @@ def test_a_damaged_cache_is_named(data):
     folder = cache_tokens(tiny_tokenizer(), data, "train").folder
     os.truncate(folder / "tokens.npy", 500)
     with pytest.raises(ValueError, match=rf"{folder} is damaged \(.*\): delete it, and the tokens are made again"):
+        cache_tokens(tiny_tokenizer(), data, "train")
+
+
+@pytest.mark.parametrize(
+    "file, content",
+    [
+        ("tokens.npy", np.zeros((54, 12), np.uint16)),
+        ("tokens.npy", np.zeros((54, 39), np.int64)),
+        ("labels.npy", np.zeros(53, np.int64)),
+        ("labels.npy", np.full(54, 7)),
+        ("labels.npy", np.zeros(54)),
+    ],
+)
+def test_a_cache_whose_content_does_not_fit_its_description_is_damaged(data, file, content):
+    folder = cache_tokens(tiny_tokenizer(), data, "train").folder
+    np.save(folder / file, content)
+    with pytest.raises(ValueError, match=rf"{folder} is damaged \(.*{file} .*\): delete it"):
         cache_tokens(tiny_tokenizer(), data, "train")
 
 

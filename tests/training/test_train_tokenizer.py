@@ -8,13 +8,11 @@ from examples import SIDES, tiny_images, tiny_tokenizer, tokenizer_config
 
 from varlite import load_tokenizer
 from varlite.datasets.pixels import to_bytes
-from varlite.datasets.tokens import fingerprint
 from varlite.evaluation.validation import validate_tokenizer
 from varlite.presets import TOKENIZERS
 from varlite.training import train_tokenizer as stage1
 from varlite.training.options import Options
 from varlite.training.train_tokenizer import train_tokenizer
-from varlite.training.tune_decoder import tune_decoder
 
 
 def test_validation_is_the_squared_error_of_whole_images():
@@ -56,16 +54,6 @@ def test_a_tokenizer_of_another_shape_cannot_be_gone_on_from(trained, presets, t
     assert not (tmp_path / "x").exists()
 
 
-def test_tuning_the_decoder_keeps_the_tokens_and_lowers_the_error(trained, presets, tmp_path):
-    path = tune_decoder(str(trained / "vq"), str(trained / "images"), tmp_path / "tuned", Options(steps=20))
-    before, after = (load_tokenizer(p) for p in (trained / "vq", path.parent))
-    assert fingerprint(before) == fingerprint(after)
-    log = [json.loads(line) for line in (tmp_path / "tuned" / "log.jsonl").read_text().splitlines()]
-    first = json.loads((trained / "vq" / "log.jsonl").read_text().splitlines()[-1])
-    assert log[-1]["val_mse"] < first["val_mse"]
-    assert log[-1]["perplexity_per_scale"] == first["perplexity_per_scale"]
-
-
 def test_images_that_vanish_while_training_are_replaced_and_counted(trained, presets, tmp_path, monkeypatch, capsys):
     images, minimise, steps = shutil.copytree(trained / "images", tmp_path / "images"), stage1.Engine.minimise, []
     for path in list((images / "round").iterdir())[:3]:
@@ -82,13 +70,6 @@ def test_images_that_vanish_while_training_are_replaced_and_counted(trained, pre
     log = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert 1 <= log[0]["skipped"] <= 3 and log[-1]["skipped"] == 4 and log[-1]["step"] == 40
     assert "skipped 4 pictures that could not be read: " in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("entry", ["start=kmeans", "start=noise", "codebook=mean", "reseed=true", "quantizer=0.1"])
-def test_tuning_the_decoder_refuses_what_would_move_the_codebook(tmp_path, entry):
-    with pytest.raises(ValueError, match=f"recipe: {entry.split('=')[0]} is about the codebook, which stays"):
-        tune_decoder("fashion-vq", "fashion", tmp_path / "out", Options(recipe=(entry,)))
-    assert not (tmp_path / "out").exists()
 
 
 def test_codes_can_be_kept_only_of_a_start(presets, tmp_path):
