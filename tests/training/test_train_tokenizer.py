@@ -8,9 +8,9 @@ from tiny import SIDES, tiny_images, tiny_tokenizer, tokenizer_config
 
 from varlite import load_tokenizer
 from varlite.datasets.pixels import to_bytes
-from varlite.datasets.tokens import fingerprint
 from varlite.evaluation.validation import validate_tokenizer
 from varlite.presets import TOKENIZERS
+from varlite.tokenizer import fingerprint
 from varlite.training import train_tokenizer as stage1
 from varlite.training.options import Options
 from varlite.training.train_tokenizer import train_tokenizer

@@ -8,7 +8,6 @@ import torch
 
 from varlite.checkpoints.load import load, weights_file
 from varlite.datasets.pixels import to_bytes
-from varlite.datasets.tokens import fingerprint
 from varlite.drawing import image_generator
 from varlite.evaluation.feature_store import Work
 from varlite.evaluation.image_sources import write_npz
@@ -19,6 +18,7 @@ from varlite.io.files import read_model, sha256, write_json
 from varlite.io.outputs import check_file, check_folder
 from varlite.io.pictures import save_png
 from varlite.sampling import check_settings, generate
+from varlite.tokenizer import fingerprint
 
 
 class Samples:
