@@ -59,9 +59,7 @@ def load(
     named = about.get("tokenizer")
     source = named if fetched else _tokenizer_beside(path, named)
     if source is None:
-        raise ValueError(
-            f"{path} does not say which tokenizer it was trained with: put tokenizer.safetensors beside it"
-        )
+        raise ValueError(f"{path} does not say which tokenizer it goes with: put tokenizer.safetensors beside it")
     found, of_tokenizer, tokenizer = _open_tokenizer(source, model.scales, revision)
     _check_pair(path, about, model, found, of_tokenizer, tokenizer)
     return model.to(device=device, dtype=dtype), tokenizer.to(device=device, dtype=dtype)

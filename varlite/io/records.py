@@ -43,7 +43,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def check_entries(record: dict[str, Any], kinds: dict[str, Any], source: Path | str) -> None:
-    """Raises ValueError, naming source and entry, unless the entries of `record` that `kinds` names are of its types."""
+    """Raises ValueError, naming source and entry, unless entries of `record` are of the types that `kinds` gives."""
     for name, kind in kinds.items():
         if name in record and (wrong := misfit(record[name], kind)):
             raise ValueError(f"{source}: {name!r} must be {wrong}")
