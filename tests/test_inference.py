@@ -2,7 +2,7 @@ import pytest
 import torch
 from examples import LABELS, lively_var, random_inputs, tiny_tokenizer, var_config
 
-from varlite.checkpoints.load import twin
+from varlite.checkpoints.assemble import twin
 from varlite.inference import autocast, prepare
 from varlite.models import MVAR, MVARConfig
 from varlite.sampling import generate

@@ -1,5 +1,6 @@
 """VQVAE: image <-> token maps, coarse to fine (VAR, arXiv 2404.02905, section 3.2)."""
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -155,3 +156,14 @@ class Pass(NamedTuple):
     idx: list[torch.Tensor]  # token maps [idx_Bl]
     f: torch.Tensor  # encoder output f_BZhw, without gradient
     f_hats: list[torch.Tensor]  # the sum after each scale
+
+
+def fingerprint(tokenizer: VQVAE) -> str:
+    """SHA-256 of all that tokens depend on: schedule, encoder, codebook and phi, but not the decoder."""
+    digest = hashlib.sha256(str(tokenizer.scales.sides).encode())
+    for name, tensor in sorted(tokenizer.state_dict().items()):
+        if name.startswith(("decoder.", "post_quant.")):
+            continue
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,18 +1,26 @@
+import errno
 import json
 import re
+import signal
+import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
+import httpx
 import pytest
+import requests
 import torch
 from examples import SIDES, lively_var, tiny_tokenizer, tokenizer_config, var_config
 
 from varlite import generate, presets
 from varlite.checkpoints import load as pretrained
 from varlite.checkpoints.key_map import to_published
-from varlite.checkpoints.load import convert, load, load_tokenizer, weights_file
+from varlite.checkpoints.load import convert, fitting_tokenizer, load, load_tokenizer, weights_file
+from varlite.io import files
 from varlite.io.files import read_model, save_model
 from varlite.models import KINDS, MVAR, MVARConfig
 from varlite.scales import Scales
+from varlite.tokenizer import fingerprint
 
 
 def same_weights(a, b):
@@ -265,3 +273,177 @@ def test_a_truncated_file_is_refused(run):
 def test_the_configuration_in_a_header_is_plain_json(run, pair):
     header = read_model(run / "model.safetensors")[0]
     assert type(pair[0].config)(**json.loads(json.dumps(header))["config"]) == pair[0].config
+
+
+# Checkpoints of trainers
+
+
+def under(prefix):
+    return lambda tensors: {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def of_blocks(tensors):
+    """As torch.compile names the weights of blocks that were compiled one by one."""
+    return {re.sub(r"^(blocks\.\d+)\.", r"\1._orig_mod.", name): tensor for name, tensor in tensors.items()}
+
+
+def lightning(tensors):
+    others = {"epoch": 3, "pytorch-lightning_version": "2.5", "optimizer_states": [{"lr": 0.1}]}
+    return others | {"state_dict": under("model.")(tensors) | {"metric.total": torch.zeros(1)}}
+
+
+@pytest.mark.parametrize(
+    ("wrap", "said"),
+    [
+        (lambda t: {"epoch": 3, "trainer": {"config": {}, "var_wo_ddp": t, "var_opt": {}}},
+         "read from 'trainer', read from 'var_wo_ddp'"),
+        (under("module."), "'module.' stripped from the names"),
+        (under("_orig_mod."), "'_orig_mod.' stripped from the names"),
+        (under("module._orig_mod."), "'_orig_mod.' stripped from the names, 'module.' stripped from the names"),
+        (of_blocks, "'_orig_mod.' stripped from the names"),
+        (lambda t: {"model": under("module.")(t), "step": 3}, "read from 'model', 'module.' stripped from the names"),
+        (lightning, "read from 'state_dict', 'model.' stripped from the names, 1 tensors outside of it left out"),
+    ],
+)  # fmt: skip
+def test_checkpoints_of_trainers_load_and_what_was_unpacked_is_said(folder, pair, capsys, wrap, said):
+    path = folder / "var_d2.pth"
+    torch.save(wrap(to_published(pair[0])), path)
+    assert_loaded(load("tiny-var", folder), pair)
+    assert capsys.readouterr().err == f"{path}: {said}\n"
+    assert_loaded(load(path), pair)
+    convert(path, folder / "ours.safetensors")
+    assert read_model(folder / "ours.safetensors")[1].keys() == pair[0].state_dict().keys()
+
+
+def test_a_checkpoint_of_vars_trainer_brings_its_own_tokenizer(folder, pair):
+    (folder / "vq.pth").unlink()
+    model, tokenizer = map(to_published, pair)
+    torch.save({"trainer": {"var_wo_ddp": model, "vae_local": under("module.")(tokenizer)}}, folder / "last.pth")
+    assert_loaded(load("tiny-var", folder / "last.pth"), pair)
+    assert same_weights(load_tokenizer(folder / "last.pth", scales=Scales.of(SIDES)), pair[1])
+
+
+# A model and its tokenizer
+
+
+@pytest.fixture
+def sealed(run, pair):
+    """`run`, whose header holds the fingerprint of its tokenizer."""
+    about, tensors = read_model(run / "model.safetensors")
+    save_model(run / "model.safetensors", about | {"tokenizer_sha256": fingerprint(pair[1])}, tensors)
+    return run
+
+
+def test_a_model_takes_the_tokenizer_that_it_was_trained_with_and_no_other(sealed, pair):
+    assert_loaded(load(sealed), pair)
+    assert load(sealed, dtype=torch.bfloat16)[1].encode is not None  # checked before it is rounded
+    other, about = tiny_tokenizer(seed=5), {"kind": "tokenizer", "config": asdict(pair[1].config)}
+    save_model(sealed / "tokenizer.safetensors", about, other.state_dict())
+    with pytest.raises(
+        ValueError, match=r"run/model.safetensors was trained with another tokenizer than .*run/tokenizer.safetensors"
+    ):
+        load(sealed)
+
+
+def test_a_model_that_left_its_tokenizer_behind_does_not_get_the_presets_one(sealed, pair, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "CHECKPOINTS", tmp_path / "shipped")
+    about = {"kind": "tokenizer", "config": asdict(pair[1].config)}
+    place = tmp_path / "shipped" / "fashion-vq" / "model.safetensors"
+    save_model(place, about, tiny_tokenizer(seed=5).state_dict())
+    (sealed / "tokenizer.safetensors").unlink()
+    with pytest.raises(ValueError, match=rf"model.safetensors was trained with another tokenizer than {place}"):
+        load(sealed)
+    save_model(place, about, pair[1].state_dict())
+    assert_loaded(load(sealed), pair)
+
+
+def test_a_tokenizer_of_another_codebook_is_refused_with_both_files(run):
+    other = tiny_tokenizer(vocab=64)
+    save_model(run / "tokenizer.safetensors", {"kind": "tokenizer", "config": asdict(other.config)}, other.state_dict())
+    with pytest.raises(ValueError, match=r"model.safetensors .* than .*tokenizer.safetensors: vocab is 32, not 64"):
+        load(run)
+
+
+def test_a_rounded_tokenizer_still_belongs_to_its_model(sealed, tmp_path):
+    convert(sealed / "tokenizer.safetensors", tmp_path / "half.safetensors", dtype=torch.float16)
+    convert(sealed / "model.safetensors", tmp_path / "model.safetensors", dtype=torch.float16)
+    (tmp_path / "half.safetensors").rename(tmp_path / "tokenizer.safetensors")
+    model, tokenizer = load(tmp_path)
+    assert generate(model, tokenizer, [1]).isfinite().all()
+
+
+def test_converting_names_the_tokenizer_of_the_header_or_the_preset_that_fits(
+    folder, run, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "out.safetensors"
+    convert(run / "model.safetensors", out)
+    assert read_model(out)[0]["tokenizer"] == "fashion-vq"
+    convert(folder / "var_d2.pth", out)
+    assert read_model(out)[0]["tokenizer"] == "tiny-vq" and capsys.readouterr().err == ""
+    monkeypatch.delitem(presets.TOKENIZERS, "tiny-vq")
+    convert(folder / "var_d2.pth", out)
+    assert "tokenizer" not in read_model(out)[0]
+    assert "var_d2.pth does not say which tokenizer it goes with" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"out.safetensors does not say which tokenizer it goes with: put"):
+        load(out)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokenizer"),
+    [("var-d16", "imagenet-vq"), ("var-d36", "imagenet-vq"), ("fashion-var-d4", "fashion-vq"),
+     ("fashion-raster-d4", "fashion-vq-raster"), ("emoji-var-d4", None)],
+)  # fmt: skip
+def test_the_tokenizer_that_fits_a_configuration_is_named_where_there_is_only_one(name, tokenizer):
+    assert fitting_tokenizer(presets.MODELS[name].config) == tokenizer
+
+
+# Places
+
+
+def test_a_tilde_is_the_home_folder(run, folder, pair, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert_loaded(load("~/run"), pair)
+    assert_loaded(load("tiny-var", "~/weights"), pair)
+    assert same_weights(load_tokenizer("~/run/tokenizer.safetensors"), pair[1])
+    assert weights_file("~/run") == run / "model.safetensors"
+    convert(Path("~/weights/var_d2.pth"), Path("~/new/a.safetensors"))
+    assert (tmp_path / "new" / "a.safetensors").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit for the size of files")
+@pytest.mark.parametrize("name", ["out.safetensors", "out.pth"])
+def test_a_disk_that_fills_up_while_a_file_is_converted_is_one_line(folder, run, tmp_path, name):
+    import resource
+
+    source = folder / "var_d2.pth" if name == "out.safetensors" else run / "model.safetensors"
+    half = tmp_path / "new" / f".{name}.{files.HOST}-{2**22 + 1}-0123abcd.half"
+    half.parent.mkdir()
+    half.touch()  # of a writer that was killed
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, before[1]))
+    try:
+        with pytest.raises(OSError, match=rf"^[^\n]*{tmp_path}/new/{name}[^\n]*$"):
+            convert(source, tmp_path / "new" / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (requests.exceptions.ChunkedEncodingError("Connection broken: IncompleteRead"), "was cut off"),
+        (httpx.RemoteProtocolError("peer closed connection\nwithout sending"), "was cut off"),
+        (RuntimeError("Data processing error: CAS service error"), "was cut off"),
+        (OSError("Consistency check failed: file should be of size 3 but has size 2"), "was cut off"),
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot be kept in the hub's cache .*No space left"),
+    ],
+)
+def test_a_download_that_is_cut_off_is_one_line(folder, monkeypatch, error, message):
+    def fail(*arguments, **others):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(OSError, match=rf"^[^\n]*var_d2.pth [^\n]*{message}[^\n]*$"):
+        load("tiny-var")

@@ -49,7 +49,7 @@ def other_zip(path):
 
 
 def wrapped(path):
-    torch.save({"epoch": 3, "trainer": {"var_wo_ddp": to_published(tiny_var())}}, path)
+    torch.save({"epoch": 3, "trainer": {"discriminator": to_published(tiny_var())}}, path)
 
 
 def pickled_list(path):
@@ -68,7 +68,7 @@ def pickled_list(path):
         (lambda path: path.write_bytes(b""), "it is empty"),
         (lambda path: path.write_bytes(bytes(range(256)) * 9), "is not a checkpoint written by torch.save"),
         (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is not a checkpoint written by torch.save"),
-        (wrapped, "is not a plain state dict of tensors (it holds ['epoch', 'trainer'])"),
+        (wrapped, "is not a plain state dict of tensors (it holds ['discriminator'])"),
         (pickled_list, "is not a plain state dict of tensors (it holds list)"),
     ],
 )

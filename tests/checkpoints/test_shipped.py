@@ -8,7 +8,6 @@ import torch
 from varlite import generate, load, load_tokenizer
 from varlite.checkpoints.load import CLASSIFIER, shipped
 from varlite.datasets.fashion import FashionMNIST
-from varlite.datasets.tokens import fingerprint
 from varlite.evaluation.classifier import accuracy, load_classifier
 from varlite.evaluation.small_models import class_balanced, reconstruct
 from varlite.evaluation.validation import validate_tokenizer
@@ -17,6 +16,7 @@ from varlite.io.files import read_model
 from varlite.io.places import CHECKPOINTS
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.sampling import generate_many
+from varlite.tokenizer import fingerprint
 
 VARS = ["fashion-var-d4", "fashion-var-d6", "fashion-mvar-d4", "fashion-raster-d4"]
 CARDS = {path.parent.name: json.loads(path.read_text()) for path in CHECKPOINTS.glob("*/card.json")}

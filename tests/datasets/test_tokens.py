@@ -12,8 +12,8 @@ from examples import image_folder, tiny_tokenizer
 
 from varlite.datasets import ImageFolder, checksums, folders, pixels, tokens
 from varlite.datasets.pixels import to_float
-from varlite.datasets.tokens import cache_tokens, fingerprint
-from varlite.tokenizer import VQVAE
+from varlite.datasets.tokens import cache_tokens
+from varlite.tokenizer import VQVAE, fingerprint
 
 
 @pytest.fixture(autouse=True)

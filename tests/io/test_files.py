@@ -12,7 +12,16 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from varlite.io import files
-from varlite.io.files import atomic, check_finite, clear_half_written, read_model, save_model, sha256, write_json
+from varlite.io.files import (
+    atomic,
+    check_finite,
+    clear_half_written,
+    read_about,
+    read_model,
+    save_model,
+    sha256,
+    write_json,
+)
 
 
 def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -59,14 +68,25 @@ def test_a_file_that_is_truncated_or_something_else_is_refused_by_name(tmp_path)
     path = tmp_path / "m.safetensors"
     save_model(path, {"kind": "var", "config": {}}, {"a": torch.randn(100)})
     whole = path.read_bytes()
-    for damaged in (whole[:-10], whole[:20], b"", b"<html>not found</html>"):
+    page, pointer = b"<html>not found</html>", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a"
+    for damaged, message in (
+        (whole[:-10], "is truncated or not a safetensors file"),
+        (whole[:20], "is truncated or not a safetensors file"),
+        (b"", "is not a checkpoint: it is empty"),
+        (page, "is a web page, not a checkpoint"),
+        (pointer, "is a git-lfs pointer, not the checkpoint itself"),
+    ):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"{path} is truncated or not a safetensors file"):
-            read_model(path)
+        for read in (read_model, read_about):
+            with pytest.raises(ValueError, match=rf"^{path} {message}[^\n]*$"):
+                read(path)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match=rf"{path} is a safetensors file, but not a varlite model"):
         read_model(path)
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        read_model(tmp_path / "other.safetensors")
+    (tmp_path / "checkpoint.pt").touch()
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*other.safetensors: its training is not finished"):
         read_model(tmp_path / "other.safetensors")
 
 
@@ -213,6 +233,13 @@ def test_weights_that_are_not_finite_are_named_at_load(tmp_path, value, dtype):
         read_model(path)
 
 
+def test_a_header_is_read_without_the_weights(tmp_path):
+    path = tmp_path / "m.safetensors"
+    about = {"kind": "var", "config": {"depth": 2}}
+    save_model(path, about, {"a": torch.full((3,), torch.nan)})
+    assert read_about(path) == about
+
+
 def test_large_weights_are_finite():
     check_finite({"a": torch.full((9,), 3e38), "b": torch.full((9,), 6e4).half(), "c": torch.arange(3)}, "file")
 
@@ -220,12 +247,18 @@ def test_large_weights_are_finite():
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("not json", "its header cannot be read"),
+        ("not json", "its header is not valid JSON"),
         ("[1, 2]", r"its header must be a JSON object, got \[1, 2\]"),
-        ('{"config": {}}', "its header must have 'kind', a string: it is missing"),
-        ('{"kind": 3, "config": {}}', "its header must have 'kind', a string: got 3"),
-        ('{"kind": "var", "config": [1]}', r"its header must have 'config', an object: got \[1\]"),
-        ("[" * 100_000, "its header cannot be read"),
+        ('{"config": {}}', "its header: 'kind' is missing"),
+        ('{"kind": 3, "config": {}}', "its header: 'kind' must be a string, got 3"),
+        ('{"kind": "var", "config": [1]}', r"its header: 'config' must be an object, got \[1\]"),
+        ('{"kind": "var", "config": {}, "classes": "ab"}', "its header: 'classes' must be a list, got \"ab\""),
+        (
+            '{"kind": "var", "config": {}, "classes": ["a", 1]}',
+            "its header: 'classes' must be a list in which each entry is a string, got 1",
+        ),
+        ('{"kind": "var", "config": {}, "tokenizer": ["vq"]}', "its header: 'tokenizer' must be a string"),
+        ("[" * 100_000, "its header is not valid JSON"),
     ],
 )
 def test_a_header_of_wrong_types_is_refused_by_name(tmp_path, header, message):

@@ -8,12 +8,12 @@ from examples import EXAMPLES, SIDES, image_folder, lively_var, random_tokens, t
 
 from varlite import load
 from varlite.checkpoints import load as pretrained
-from varlite.datasets.tokens import cache_tokens, fingerprint
+from varlite.datasets.tokens import cache_tokens
 from varlite.evaluation.validation import validate_transformer
 from varlite.io.locks import hold
 from varlite.models import KINDS
 from varlite.presets import MODELS, TransformerRecipe
-from varlite.tokenizer import VQVAE
+from varlite.tokenizer import VQVAE, fingerprint
 from varlite.training import train_transformer as stage2
 from varlite.training.options import Options
 from varlite.training.train_transformer import decay_groups, learning_rate, weight_decay

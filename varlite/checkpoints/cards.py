@@ -1,25 +1,47 @@
 """What lies beside a model's weights: its card, and the log of its training."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from varlite.io.places import CHECKPOINTS
+from varlite.io.places import CHECKPOINTS, expand_home
+from varlite.io.records import check_entries, parse_object, read_object, read_text
+
+CARD = {"training": dict, "started_from": dict, "scores": dict, "scores_command": str}
+# Of the scores, those that the table of models shows.
+SCORES = {
+    "val_mse": float, "codes_used": float, "perplexity_per_scale": list[float], "accuracy": float, "fd_ratio": float,
+    "val_loss": float,
+}  # fmt: skip
+LOG = {"step": int, "seconds": float}
 
 
 def card_folder(name: str) -> Path:
     """Folder of a model that ships, else the folder of that name."""
-    return CHECKPOINTS / name if (CHECKPOINTS / name).is_dir() else Path(name)
+    return CHECKPOINTS / name if (CHECKPOINTS / name).is_dir() else expand_home(name)
 
 
 def read_card(name: str) -> dict[str, Any]:
-    """The card of a model that ships, or of a folder written by a training; {} where there is none."""
+    """The card of a model that ships, or of a folder written by a training; {} where there is none.
+
+    Raises ValueError, naming file and entry, for a card that was damaged.
+    """
     path = card_folder(name) / "card.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    card = read_object(path) if path.exists() else {}
+    check_entries(card, CARD, path)
+    check_entries(card.get("scores", {}), SCORES, f"{path}: its scores")
+    return card
 
 
 def last_logged(name: str) -> dict[str, Any]:
-    """The last line of the training's log: losses, speed, and of a tokenizer the health of its codebook."""
+    """The last line of the training's log: losses, speed, and of a tokenizer the health of its codebook.
+
+    A line that is still being written does not count. Raises ValueError, naming file and line, for a damaged one.
+    """
     path = card_folder(name) / "log.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return json.loads(lines[-1]) if lines else {}
+    lines = read_text(path).split("\n")[:-1] if path.exists() else []
+    if not lines:
+        return {}
+    source = f"{path}, line {len(lines)}"
+    record = parse_object(lines[-1], source)
+    check_entries(record, LOG, source)
+    return record

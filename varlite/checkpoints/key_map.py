@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from varlite.io.files import check_finite
 from varlite.models import require
 from varlite.tokenizer import VQVAE
 
@@ -99,7 +100,7 @@ def constants(model: Any) -> dict[str, torch.Tensor]:
 
 
 def from_published(model: Any, tensors: dict[str, torch.Tensor], source: Path | str) -> dict[str, torch.Tensor]:
-    """Our state dict from a published one, or ValueError that names what is missing, extra or of another shape.
+    """Our state dict from a published one, or ValueError that names what is missing, extra, of another shape or NaN.
 
     Tensors are views of those given: nothing is copied.
     """
@@ -122,6 +123,7 @@ def from_published(model: Any, tensors: dict[str, torch.Tensor], source: Path | 
         ]
     if report:
         raise ValueError(f"{source} does not fit this model: {abbreviate(sorted(report))}")
+    check_finite({published: tensors[published] for published, _ in table.values()}, source)
     ours = model.state_dict()
     return {name: tensors[published].view(ours[name].shape) for name, (published, _) in table.items()}
 

@@ -6,21 +6,23 @@ load("var-d16")                                 published weights, from the hub 
 load("var-d16", weights="folder or file")       published weights that lie here, as .pth or converted
 """
 
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from varlite.checkpoints.assemble import adopt, build, open_ours
+from varlite.checkpoints.hub import fetch, file_names, one_of
 from varlite.checkpoints.key_map import from_published, to_published
-from varlite.checkpoints.pth import read_pth, tokenizer_config, transformer_config
-from varlite.io.files import atomic, read_model, save_model
-from varlite.io.meta import on_meta
-from varlite.io.places import CHECKPOINTS
-from varlite.models import KINDS, Model, kind_of, require
-from varlite.presets import MODELS, TOKENIZERS, ModelPreset, TokenizerPreset
+from varlite.checkpoints.pth import holds_tokenizer, read_pth, tokenizer_config, transformer_config
+from varlite.io.files import atomic, clear_half_written, save_model
+from varlite.io.places import CHECKPOINTS, expand_home
+from varlite.models import Model, kind_of, require
+from varlite.presets import MODELS, TOKENIZERS
 from varlite.scales import Scales
-from varlite.tokenizer import VQVAE, TokenizerConfig
+from varlite.tokenizer import VQVAE, TokenizerConfig, fingerprint
 
 CLASSIFIER = "fashion-classifier"  # scores small models; neither a tokenizer nor a transformer
 
@@ -40,32 +42,27 @@ def load(
     caches, resumes, and with HF_HUB_OFFLINE=1 does without the network.
     revision: commit of the hub repository, to pin what is fetched.
 
-    Raises ValueError for an unknown name or a file that is not what it should be, FileNotFoundError for a missing one.
+    Raises ValueError for an unknown name, a file that is not what it should be, or a tokenizer other than the model was
+    trained with; FileNotFoundError for a missing file.
     """
-    path = Path(name)
-    if str(name) in MODELS:
-        preset = MODELS[str(name)]
-        if preset.hub is None:
-            if weights is not None:
-                raise ValueError(
-                    f"weights: only the published models take it; to load a file, pass it instead of {name!r}"
-                )
-            path = shipped(str(name))
-        else:
-            return _load_published(str(name), preset, weights, device, dtype, revision)
-    elif not path.exists():
+    preset = MODELS.get(str(name))
+    if preset is None and not expand_home(name).exists():
         there = ", ".join(MODELS)
         raise ValueError(f"unknown model {str(name)!r}: neither a file or folder here nor one of {there}")
-    if path.is_dir():
-        path = path / "model.safetensors"
-    about, tensors = read_model(path)
-    if about["kind"] not in KINDS:
-        raise ValueError(f"{path} is a {about['kind']}, not a transformer ({', '.join(KINDS)})")
-    kind = kind_of(about["kind"])
-    model = _assemble(kind.model, kind.config, about, tensors, path, device, dtype)
-    names = ["tokenizer.safetensors", *_file_names(TOKENIZERS.get(about["tokenizer"]))]
-    source = next((path.parent / name for name in names if (path.parent / name).exists()), about["tokenizer"])
-    return model, load_tokenizer(source, device=device, dtype=dtype, scales=model.scales, revision=revision)
+    if weights is not None and (preset is None or preset.hub is None):
+        raise ValueError(
+            f"weights: only the published models take it; to load a file, pass it instead of {str(name)!r}"
+        )
+    fetched = preset is not None and preset.hub is not None and weights is None
+    path = fetch(preset, revision) if preset is not None and fetched else weights_file(name, weights)
+    about, model = _open_transformer(path, str(name) if preset is not None and preset.hub else None)
+    named = about.get("tokenizer")
+    source = named if fetched else _tokenizer_beside(path, named)
+    if source is None:
+        raise ValueError(f"{path} does not say which tokenizer it goes with: put tokenizer.safetensors beside it")
+    found, of_tokenizer, tokenizer = _open_tokenizer(source, model.scales, revision)
+    _check_pair(path, about, model, found, of_tokenizer, tokenizer)
+    return model.to(device=device, dtype=dtype), tokenizer.to(device=device, dtype=dtype)
 
 
 def load_tokenizer(
@@ -80,28 +77,7 @@ def load_tokenizer(
 
     `scales` is the schedule it will be used with, where that is not its own. Raises as `load` does.
     """
-    path = Path(name)
-    if str(name) in TOKENIZERS:
-        preset = TOKENIZERS[str(name)]
-        path = shipped(str(name)) if preset.hub is None else _from_hub(preset, revision)
-    elif not path.exists():
-        raise ValueError(
-            f"unknown tokenizer {str(name)!r}: neither a file or folder here nor one of {', '.join(TOKENIZERS)}"
-        )
-    if path.is_dir():
-        path = path / "model.safetensors"
-    if path.suffix == ".safetensors":
-        about, tensors = read_model(path)
-        if about["kind"] != "tokenizer":
-            raise ValueError(f"{path} is a {about['kind']}, not a tokenizer")
-        tokenizer = _assemble(VQVAE, TokenizerConfig, about, tensors, path, device, dtype)
-    else:
-        tensors = read_pth(path)
-        config = tokenizer_config(tensors, path, scales or Scales.of(TokenizerConfig().scales))
-        tokenizer = _fill(VQVAE, config, tensors, path, device, dtype)
-    if scales is not None:
-        tokenizer.scales = scales
-    return tokenizer
+    return _open_tokenizer(name, scales, revision)[2].to(device=device, dtype=dtype)
 
 
 def weights_file(name: str | Path, weights: str | Path | None = None) -> Path:
@@ -109,11 +85,12 @@ def weights_file(name: str | Path, weights: str | Path | None = None) -> Path:
     preset = (MODELS | TOKENIZERS).get(str(name))
     if preset is not None and preset.hub is not None:
         if weights is None:
-            return _from_hub(preset, None)
-        return _one_of(Path(weights), preset) if Path(weights).is_dir() else Path(weights)
+            return fetch(preset)
+        path = expand_home(weights)
+        return one_of(path, preset) if path.is_dir() else path
     if preset is not None or str(name) == CLASSIFIER:
         return shipped(str(name))
-    path = Path(name)
+    path = expand_home(name)
     return path / "model.safetensors" if path.is_dir() else path
 
 
@@ -130,103 +107,88 @@ def shipped(name: str) -> Path:
     return path
 
 
-# Published checkpoints
+# One file each
 
 
-def _load_published(name: str, preset: ModelPreset, weights, device, dtype, revision) -> tuple[Model, VQVAE]:
-    scales = Scales.of(preset.config.scales)
-    if weights is None:
-        path, beside = _from_hub(preset, revision), None
-    else:
-        path = Path(weights)
-        if path.is_dir():
-            path = _one_of(path, preset)
-        beside = path.parent
-    kind = kind_of(preset.config)
+def _open_transformer(path: Path, published: str | None) -> tuple[dict[str, Any], Any]:
+    """(what is known about it, the model) of a file: of that published preset, or else of whatever it says it is."""
+    preset = MODELS[published] if published else None
     if path.suffix == ".safetensors":
-        header, tensors = read_model(path)
-        if header["kind"] != kind.name:
-            raise ValueError(f"{path} is a {header['kind']}, {name} is a {kind.name}")
-        _same_config(name, preset.config, kind.config(**header["config"]), path)
-        model = _assemble(kind.model, kind.config, header, tensors, path, device, dtype)
+        about, model = open_ours(path, "transformer")
+        if published and preset is not None:
+            if about["kind"] != (kind := kind_of(preset.config).name):
+                raise ValueError(f"{path} is a {about['kind']}, {published} is a {kind}")
+            _same_config(published, preset.config, model.config, path)
     else:
         tensors = read_pth(path)
-        found = transformer_config(tensors, path, heads=preset.config.heads)
-        _same_config(name, preset.config, found, path)
-        model = _fill(kind.model, preset.config, tensors, path, device, dtype)
-    source: str | Path = preset.tokenizer
-    if beside is not None and any((beside / f).exists() for f in _file_names(TOKENIZERS[preset.tokenizer])):
-        source = _one_of(beside, TOKENIZERS[preset.tokenizer])
-    return model, load_tokenizer(source, device=device, dtype=dtype, scales=scales, revision=revision)
+        config = transformer_config(tensors, path, heads=preset.config.heads if preset else None)
+        if published and preset is not None:
+            _same_config(published, preset.config, config, path)
+            config = preset.config
+        about = {"kind": kind_of(config).name, "tokenizer": fitting_tokenizer(config)}
+        model = _fill(kind_of(config).model, config, tensors, path)
+    if preset is not None:
+        about = about | {"tokenizer": preset.tokenizer}
+    return about, model
 
 
-def _file_names(preset: ModelPreset | TokenizerPreset | None) -> list[str]:
-    """What the files of a published model may be called: as they were published, or converted."""
-    if preset is None or preset.hub is None:
-        return []
-    return [preset.hub[1], str(Path(preset.hub[1]).with_suffix(".safetensors"))]
+def _open_tokenizer(
+    name: str | Path, scales: Scales | None, revision: str | None
+) -> tuple[Path, dict[str, Any], VQVAE]:
+    """(file, what its header says, tokenizer)."""
+    preset = TOKENIZERS.get(str(name))
+    if preset is None and not expand_home(name).exists():
+        raise ValueError(
+            f"unknown tokenizer {str(name)!r}: neither a file or folder here nor one of {', '.join(TOKENIZERS)}"
+        )
+    path = fetch(preset, revision) if preset is not None and preset.hub is not None else weights_file(name)
+    if path.suffix == ".safetensors":
+        about, tokenizer = open_ours(path, "tokenizer")
+    else:
+        tensors, about = read_pth(path, "tokenizer"), {}
+        config = tokenizer_config(tensors, path, scales or Scales.of(TokenizerConfig().scales))
+        tokenizer = _fill(VQVAE, config, tensors, path)
+    if scales is not None:
+        tokenizer.scales = scales
+    return path, about, tokenizer
 
 
-def _one_of(folder: Path, preset: ModelPreset | TokenizerPreset) -> Path:
-    for file in reversed(_file_names(preset)):  # a converted file is the quicker one to open
-        if (folder / file).exists():
-            return folder / file
-    raise FileNotFoundError(f"weights: {folder} holds neither {' nor '.join(_file_names(preset))}")
+def _tokenizer_beside(path: Path, named: str | None) -> str | Path | None:
+    """Where a model's tokenizer is: in its folder, in the file itself, or else a preset."""
+    for file in ("tokenizer.safetensors", *file_names(TOKENIZERS.get(named or ""))):
+        if (path.parent / file).exists():
+            return path.parent / file
+    return path if holds_tokenizer(path) else named
 
 
-def _from_hub(preset: ModelPreset | TokenizerPreset, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    assert preset.hub is not None
-    repository, file = preset.hub
-    try:
-        return Path(hf_hub_download(repository, file, revision=revision))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        raise FileNotFoundError(
-            f"{file} could not be fetched from https://huggingface.co/{repository} and is not in the local cache "
-            f"({type(error).__name__}). With the file at hand: load(name, weights='folder that holds it')."
-        ) from None
-
-
-def convert(
-    source: Path, out: Path, dtype: torch.dtype | None = None, scales: list | None = None, heads: int | None = None
+def _check_pair(
+    path: Path, about: dict[str, Any], model: Any, found: Path, of_tokenizer: dict[str, Any], tokenizer: VQVAE
 ) -> None:
-    """Rewrite a checkpoint: a published .pth as our .safetensors, or ours as a published .pth, by the suffix of `out`.
+    """Raises ValueError that names both files unless a model and a tokenizer belong together."""
+    for key in ("vocab", "z"):
+        ours, theirs = getattr(model.config, key, None), getattr(tokenizer.config, key)
+        if ours not in (None, theirs):
+            raise ValueError(f"{path} was trained with another tokenizer than {found}: {key} is {ours}, not {theirs}")
+    expected = about.get("tokenizer_sha256")
+    if expected in (None, of_tokenizer.get("tokenizer_sha256")) or expected == (ours := fingerprint(tokenizer)):
+        return
+    raise ValueError(
+        f"{path} was trained with another tokenizer than {found} (fingerprint {expected[:12]}, not {ours[:12]}): put "
+        "the tokenizer.safetensors of its training beside it"
+    )
 
-    `dtype` None keeps the file's. `scales` is asked of tokenizers not trained on the 256-pixel schedule, `heads` of
-    transformers without attention normalisation.
-    """
-    if out.suffix not in (".safetensors", ".pth"):
-        raise ValueError(f"OUT must end in .safetensors (varlite) or .pth (published names), got {out}")
-    if source.suffix == ".safetensors":
-        header, tensors = read_model(source)
-        if header["kind"] == "tokenizer":
-            cls, config = VQVAE, TokenizerConfig(**header["config"])
-        else:
-            cls, config = kind_of(header["kind"]).model, kind_of(header["kind"]).config(**header["config"])
-        model = _adopt(cls, config, tensors, source)
-    else:
-        tensors = read_pth(source)
-        if "quantize.embedding.weight" in tensors:
-            config = tokenizer_config(tensors, source, Scales.of(scales or TokenizerConfig().scales))
-            cls, header = VQVAE, {"kind": "tokenizer", "config": asdict(config)}
-        else:
-            config = transformer_config(tensors, source, heads)
-            kind = kind_of(config)
-            cls, header = kind.model, {"kind": kind.name, "config": asdict(config), "tokenizer": "imagenet-vq"}
-        model = _adopt(cls, config, from_published(on_meta(cls, config), tensors, source), source)
-    if out.suffix == ".pth" and header["kind"] != "tokenizer":
-        require(model, "published names", str(source))
-        if any(h != w for h, w in model.scales.shapes):
-            raise ValueError(f"scales: a published file says nothing of sides, so maps are square; got {config.scales}")
-    if dtype is not None:
-        model = model.to(dtype)
-    if out.suffix == ".safetensors":
-        save_model(out, header, model.state_dict())
-    else:
-        with atomic(out) as temporary:
-            torch.save(to_published(model), temporary)
+
+def fitting_tokenizer(config: Any) -> str | None:
+    """The only preset whose tokens a model of this configuration can be trained on, or None."""
+    sides, K = Scales.of(config.scales).sides, len(config.scales)
+    fits = [
+        name
+        for name, preset in TOKENIZERS.items()
+        if (preset.config.vocab, preset.config.z) == (config.vocab, config.z)
+        # Published tokenizers serve other schedules, too.
+        and (preset.config.scales == sides or (preset.hub is not None and len(preset.config.scales) == K))
+    ]
+    return fits[0] if len(fits) == 1 else None
 
 
 def _same_config(name: str, expected: Any, found: Any, path: Path) -> None:
@@ -238,42 +200,54 @@ def _same_config(name: str, expected: Any, found: Any, path: Path) -> None:
         raise ValueError(f"{path} is not {name}: it has {'; '.join(differences)}")
 
 
-# Putting weights into models
-
-
-def twin(model, cls=None):
-    """Another model of the same weights, not copies of them; of another class, if one is given."""
-    other = on_meta(cls or type(model), model.config)
-    other.load_state_dict(model.state_dict(), assign=True)
-    other.scales = model.scales  # a tokenizer may serve another schedule than its configuration's
-    return other.train(model.training)
-
-
-def _adopt(cls, config, tensors: dict[str, torch.Tensor], path: Path):
-    """A model that uses the given tensors themselves as its weights. Raises ValueError that names what does not fit."""
-    model = on_meta(cls, config)
-    expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    wrong = [
-        name
-        for name in sorted(expected.keys() | tensors.keys())
-        if tuple(tensors.get(name, torch.empty(0)).shape) != expected.get(name)
-    ]
-    if wrong:
-        raise ValueError(
-            f"{path} does not hold the model of its header: missing, extra or mis-shaped {', '.join(wrong[:6])}"
-        )
-    model.load_state_dict(tensors, assign=True)
-    return model.eval()
-
-
-def _assemble(cls, config_cls, header: dict[str, Any], tensors, path, device, dtype):
-    return _adopt(cls, config_cls(**header["config"]), _cast(tensors, dtype), path).to(device)
-
-
-def _fill(cls, config, tensors: dict[str, torch.Tensor], path, device, dtype):
+def _fill(cls: Any, config: Any, tensors: dict[str, torch.Tensor], path: Path) -> Any:
     """A model from a published state dict."""
-    return _adopt(cls, config, _cast(from_published(on_meta(cls, config), tensors, path), dtype), path).to(device)
+    return adopt(cls, config, from_published(build(cls, config, len(tensors), path), tensors, path), path)
 
 
-def _cast(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
+def convert(
+    source: Path, out: Path, dtype: torch.dtype | None = None, scales: list | None = None, heads: int | None = None
+) -> None:
+    """Rewrite a checkpoint: a published .pth as our .safetensors, or ours as a published .pth, by the suffix of `out`.
+
+    `dtype` None keeps the file's. `scales` is asked of tokenizers not trained on the 256-pixel schedule, `heads` of
+    transformers without attention normalisation. Raises ValueError for files that are not what they should be, OSError
+    that names `out` where it cannot be written.
+    """
+    source, out = expand_home(source), expand_home(out)
+    if out.suffix not in (".safetensors", ".pth"):
+        raise ValueError(f"OUT must end in .safetensors (varlite) or .pth (published names), got {out}")
+    about, model = _open_either(source, scales, heads)
+    if out.suffix == ".pth" and about["kind"] != "tokenizer":
+        require(model, "published names", str(source))
+        if any(h != w for h, w in model.scales.shapes):
+            sides = model.config.scales
+            raise ValueError(f"scales: a published file says nothing of sides, so maps are square; got {sides}")
+    if dtype is not None:
+        if about["kind"] == "tokenizer" and dtype.itemsize < 4:
+            about = {"tokenizer_sha256": fingerprint(model)} | about
+        model = model.to(dtype)
+    clear_half_written(out.parent)
+    if out.suffix == ".safetensors":
+        save_model(out, about, model.state_dict())
+    else:
+        # By way of a file object: torch's own writer would hide why it failed.
+        with atomic(out) as temporary, open(temporary, "wb") as file:
+            torch.save(to_published(model), file)
+
+
+def _open_either(source: Path, scales: list | None, heads: int | None) -> tuple[dict[str, Any], Any]:
+    """(header, model) of a transformer or tokenizer, in a file of ours or a published one."""
+    if source.suffix == ".safetensors":
+        return open_ours(source)
+    tensors, config = read_pth(source), None
+    if "quantize.embedding.weight" in tensors:
+        config = tokenizer_config(tensors, source, Scales.of(scales or TokenizerConfig().scales))
+        return {"kind": "tokenizer", "config": asdict(config)}, _fill(VQVAE, config, tensors, source)
+    config = transformer_config(tensors, source, heads)
+    about = {"kind": kind_of(config).name, "config": asdict(config)}
+    if tokenizer := fitting_tokenizer(config):
+        about["tokenizer"] = tokenizer
+    else:
+        print(f"{source} does not say which tokenizer it goes with: keep that beside it", file=sys.stderr)
+    return about, _fill(kind_of(config).model, config, tensors, source)

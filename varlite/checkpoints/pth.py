@@ -1,48 +1,97 @@
-"""The published .pth files: opening them safely, and reading their configuration off names and shapes."""
+"""The .pth files of others: opening them safely, finding the weights in them, reading off their configuration."""
 
 import pickle
+import re
+import sys
 from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from varlite.io.files import check_whole
 from varlite.models import KINDS, Kind
 from varlite.scales import Scales
 from varlite.tokenizer import TokenizerConfig
 
+# Where the trainer of VAR keeps its models, and what others call the one that they trained.
+PARTS = {"transformer": "var_wo_ddp", "tokenizer": "vae_local"}
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+# Put before a name by DistributedDataParallel and Lightning; and anywhere in it by torch.compile and FSDP.
+BEFORE, WITHIN = ("module.", "model."), re.compile(r"_orig_mod\.|_fsdp_wrapped_module\.")
+MOST_TOKENS = 2**14  # a mask of their square is made and compared
 
-def read_pth(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a published .pth file, memory-mapped; only tensors are unpickled, never code.
+
+def read_pth(path: Path, part: str = "transformer") -> dict[str, torch.Tensor]:
+    """Tensors of a .pth file, memory-mapped, under their published names; only tensors are unpickled, never code.
+
+    The file is a state dict, or the checkpoint of a trainer that holds one: `part`, if it holds both. What was
+    unpacked and which prefixes were stripped is said on stderr.
 
     Raises FileNotFoundError, or ValueError for a file that is no such checkpoint.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+    found, said = open_pth(path), []
+    for key in ("trainer", PARTS[part], *WRAPPERS):
+        if isinstance(inner := found.get(key), dict):
+            found = inner
+            said.append(f"read from {key!r}")
+    tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    if len(tensors) < len(found) or not found:
+        raise ValueError(f"{path} is not a plain state dict of tensors (it holds {list(found)[:6]})")
+    tensors, prefixes, left = strip(tensors)
+    said += [f"{prefix!r} stripped from the names" for prefix in prefixes]
+    said += [f"{left} tensors outside of it left out"] * bool(left)
+    size = path.stat().st_size
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise ValueError(f"{path}: {name} is not an ordinary tensor")
+        if tensor.numel() * tensor.element_size() > size:
+            raise ValueError(f"{path}: {name} claims {list(tensor.shape)}, more than the file holds")
+    if said:
+        print(f"{path}: {', '.join(said)}", file=sys.stderr)
+    return tensors
+
+
+def strip(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str], int]:
+    """(tensors without the prefixes of wrappers, those prefixes, how many tensors had none and are left out)."""
+    found = [WITHIN.search(name) for name in tensors]
+    prefixes = sorted({match[0] for match in found if match})
+    tensors, left = {WITHIN.sub("", name): tensor for name, tensor in tensors.items()}, 0
+    while prefix := next((p for p in BEFORE if any(name.startswith(p) for name in tensors)), None):
+        inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        left += len(tensors) - len(inside)
+        tensors = inside
+        prefixes.append(prefix)
+    return tensors, prefixes, left
+
+
+def holds_tokenizer(path: Path) -> bool:
+    """Whether a file is a checkpoint of VAR's trainer with the tokenizer in it."""
+    if path.suffix == ".safetensors":
+        return False
+    trainer = open_pth(path).get("trainer")
+    return isinstance(trainer, dict) and isinstance(trainer.get(PARTS["tokenizer"]), dict)
+
+
+def open_pth(path: Path) -> dict[str, Any]:
+    """The dictionary in a file of torch.save. Raises as `read_pth` does."""
+    check_whole(path)
     with open(path, "rb") as file:
-        head = file.read(512).lstrip().lower()
-    if not head:
-        raise ValueError(f"{path} is not a checkpoint: it is empty")
-    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise ValueError(f"{path} is a web page, not a checkpoint: the download went to a page about the file")
-    if head.startswith(b"version https://git-lfs"):
-        raise ValueError(
-            f"{path} is a git-lfs pointer, not the checkpoint itself: run `git lfs pull` in its repository"
-        )
-    if not head.startswith(b"pk\x03\x04"):
+        zipped = file.read(4) == b"PK\x03\x04"
+    if not zipped:
         raise ValueError(
             f"{path} is not a checkpoint written by torch.save (it is not a zip archive), or it is damaged"
         )
     try:
-        tensors = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(f"{path} holds Python objects other than tensors, which are never executed: refused") from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is truncated or damaged ({str(error).splitlines()[0]})") from None
-    if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
-        keys = list(tensors)[:6] if isinstance(tensors, dict) else type(tensors).__name__
-        raise ValueError(f"{path} is not a plain state dict of tensors (it holds {keys})")
-    return tensors
+    except Exception as error:  # damaged pickles raise what they please
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is truncated or damaged ({reason})") from None
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise ValueError(f"{path} is not a plain state dict of tensors (it holds {type(found).__name__})")
+    return found
 
 
 def published_kind(tensors: dict[str, torch.Tensor]) -> Kind:
@@ -64,15 +113,25 @@ def transformer_config(tensors: dict[str, torch.Tensor], source: Path | str, hea
             f"{source} is not a VAR transformer: it has no {', '.join(sorted(missing))}; "
             f"it has {', '.join(list(tensors)[:4])}, ..."
         )
-    lengths = torch.bincount(tensors["lvl_1L"].flatten()).tolist()
+    levels, blocks = tensors["lvl_1L"].flatten(), [re.match(r"blocks\.(\d{1,9})\.", name) for name in tensors]
+    depth = 1 + max(int(match[1]) for match in blocks if match)
+    flat = [name for name in ("class_emb.weight", "word_embed.weight", "head.weight") if tensors[name].ndim != 2]
+    if flat or levels.is_floating_point() or not 0 < len(levels) <= MOST_TOKENS or depth > len(tensors):
+        wrong = flat[0] if flat else "lvl_1L" if depth <= len(tensors) else f"blocks.{depth - 1}"
+        raise ValueError(f"{source} is not a VAR transformer: {wrong} cannot be one's")
+    if levels.min() < 0 or levels.max() >= len(levels):
+        raise ValueError(f"{source}: lvl_1L does not hold the scale of each token")
+    lengths = torch.bincount(levels).tolist()
     classes_and_null, width = tensors["class_emb.weight"].shape
     temperature = tensors.get("blocks.0.attn.scale_mul_1H11")
     if temperature is not None:
         heads = temperature.numel()
     if heads is None:
         raise ValueError(f"{source}: without attention normalisation the file does not say how many heads; pass heads")
-    return published_kind(tensors).config(
-        depth=1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks.")),
+    return configure(
+        published_kind(tensors).config,
+        source,
+        depth=depth,
         width=width,
         heads=heads,
         classes=classes_and_null - 1,
@@ -98,6 +157,8 @@ def tokenizer_config(
             f"{source} is not a VAR tokenizer: it has no {', '.join(sorted(missing))}; "
             f"it has {', '.join(list(tensors)[:4])}, ..."
         )
+    if tensors["encoder.conv_in.weight"].ndim != 4 or tensors["quantize.embedding.weight"].ndim != 2:
+        raise ValueError(f"{source} is not a VAR tokenizer: its first layer or its codebook has another rank")
     ch, channels = tensors["encoder.conv_in.weight"].shape[:2]
     V, z = tensors["quantize.embedding.weight"].shape
 
@@ -105,8 +166,8 @@ def tokenizer_config(
         """Output channels of each residual block, level by level."""
         levels: dict[int, list[int]] = {}
         for name, tensor in tensors.items():
-            if name.startswith(f"{net}.") and ".block." in name and name.endswith("conv1.weight"):
-                levels.setdefault(int(name.split(".")[2]), []).append(tensor.shape[0])
+            if match := re.fullmatch(rf"{re.escape(net)}\.(\d{{1,2}})\.block\..*conv1\.weight", name):
+                levels.setdefault(int(match[1]), []).append(len(tensor))
         return [levels.get(i, []) for i in range(1 + max(levels, default=-1))]
 
     encoder, decoder = blocks("encoder.down"), blocks("decoder.up")
@@ -122,7 +183,9 @@ def tokenizer_config(
     rows = tensors["quantize.ema_vocab_hit_SV"].shape[0] if "quantize.ema_vocab_hit_SV" in tensors else scales.K
     if rows != scales.K:
         raise ValueError(f"{source} was trained on {rows} scales; pass scales with as many sides (got {scales.sides})")
-    return TokenizerConfig(
+    return configure(
+        TokenizerConfig,
+        source,
         channels=channels,
         vocab=V,
         z=z,
@@ -135,3 +198,11 @@ def tokenizer_config(
         phi_ratio=phi_ratio,
         znorm=znorm,
     )
+
+
+def configure(cls: Any, source: Path | str, **entries: Any) -> Any:
+    """A configuration from what was found in `source`, which is named if it makes none."""
+    try:
+        return cls(**entries)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"{source}: {error}") from None

@@ -1,6 +1,5 @@
 """Token maps of a dataset, made once and kept: training a transformer never runs the encoder."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,18 +17,7 @@ from varlite.io.files import write_json
 from varlite.io.locks import hold
 from varlite.io.places import cache_folder
 from varlite.scales import Scales
-from varlite.tokenizer import VQVAE
-
-
-def fingerprint(tokenizer: VQVAE) -> str:
-    """SHA-256 of all that tokens depend on: schedule, encoder, codebook and phi, but not the decoder."""
-    digest = hashlib.sha256(str(tokenizer.scales.sides).encode())
-    for name, tensor in sorted(tokenizer.state_dict().items()):
-        if name.startswith(("decoder.", "post_quant.")):
-            continue
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().numpy().tobytes())
-    return digest.hexdigest()
+from varlite.tokenizer import VQVAE, fingerprint
 
 
 class TokenCache:

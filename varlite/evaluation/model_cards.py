@@ -1,11 +1,11 @@
 """The scores of a model of any sort, transformer, tokenizer or classifier: printed, and written on its card."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from varlite.checkpoints.cards import read_card
 from varlite.checkpoints.load import load, load_tokenizer, weights_file
 from varlite.datasets import open_dataset
 from varlite.datasets.fashion import FashionMNIST
@@ -16,7 +16,7 @@ from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
 from varlite.evaluation.small_models import score_tokenizer
 from varlite.evaluation.validation import batches_of, validate_tokenizer, validate_transformer
-from varlite.io.files import read_model, write_json
+from varlite.io.files import read_about, write_json
 from varlite.io.provenance import command
 from varlite.presets import MODELS
 
@@ -54,7 +54,7 @@ def evaluate_any(
         print(f"{key:32s} {value}")
     if card and result:
         card_path = weights_file(name).parent / "card.json"
-        old = json.loads(card_path.read_text()) if card_path.exists() else {}
+        old = read_card(str(card_path.parent.absolute()))
         write_json(card_path, old | {"scores": result["scores"], "scores_command": result["command"]})
     return result
 
@@ -63,7 +63,7 @@ def what_is(name: str, weights: Path | None) -> str | None:
     """The kind in a file of weights, or "published". Raises FileNotFoundError for a model that is not there."""
     if name in MODELS and MODELS[name].hub is not None:
         return "published"
-    return read_model(weights_file(name, weights))[0]["kind"]
+    return read_about(weights_file(name, weights))["kind"]
 
 
 def on_test_split(name: str, kind: str | None, data: str) -> dict[str, Any]:

@@ -8,17 +8,17 @@ import torch
 
 from varlite.checkpoints.load import load, weights_file
 from varlite.datasets.pixels import to_bytes
-from varlite.datasets.tokens import fingerprint
 from varlite.drawing import image_generator
 from varlite.evaluation.feature_store import Work
 from varlite.evaluation.image_sources import write_npz
 from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
 from varlite.evaluation.small_models import class_balanced
 from varlite.inference import Precision, autocast, prepare
-from varlite.io.files import read_model, sha256, write_json
+from varlite.io.files import read_about, sha256, write_json
 from varlite.io.outputs import check_file, check_folder
 from varlite.io.pictures import save_png
 from varlite.sampling import check_settings, generate
+from varlite.tokenizer import fingerprint
 
 
 class Samples:
@@ -34,7 +34,7 @@ class Samples:
         check_settings(settings["cfg"], settings["top_k"], settings["top_p"], self.model.config.vocab)
         self.seed, self.settings, self.precision, self.device = seed, settings, precision, device
         path, count = weights_file(name, weights), self.model.config.classes
-        named = read_model(path)[0].get("classes") if path.suffix == ".safetensors" else None
+        named = read_about(path).get("classes") if path.suffix == ".safetensors" else None
         self.num_classes, self.classes = count, tuple(named or ())
         self.labels = class_balanced(num, count)
         self.size, self.channels = self.tokenizer.image_size(), self.tokenizer.config.channels

@@ -16,7 +16,7 @@ from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
 from varlite.evaluation.small_models import score_tokenizer
 from varlite.experiments.scaling_laws import student
-from varlite.io.files import read_model, sha256, write_json
+from varlite.io.files import read_about, sha256, write_json
 from varlite.io.places import CHECKPOINTS, RESULTS
 from varlite.io.provenance import command, machine, versions
 from varlite.presets import MODELS, TOKENIZERS
@@ -86,7 +86,7 @@ def reproduce_fashion(
 def about(name: str, num: int) -> dict[str, Any]:
     """What a measurement is of: the model, its weights and the settings."""
     path = shipped(name)
-    kind = read_model(path)[0]["kind"]
+    kind = read_about(path)["kind"]
     module = load_tokenizer(name) if kind == "tokenizer" else load(name)[0]
     record = {"model": name, "kind": kind, "parameters": parameters(module), "weights_sha256": sha256(path)}
     if kind == "tokenizer":

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from varlite import drawing
-from varlite.checkpoints.load import twin
+from varlite.checkpoints.assemble import twin
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
 from varlite.experiments.bands import SCORES, open_record

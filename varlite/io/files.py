@@ -18,8 +18,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from varlite.io.records import check_entries, parse_object
+
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 DAY = 24 * 3600
+# What the header of a model may say. "tokenizer_sha256" is the fingerprint of the tokenizer whose tokens it was trained
+# on; in the header of a tokenizer, the fingerprint it had before its weights were rounded.
+HEADER = {"kind": str, "config": dict, "tokenizer": str, "classes": list[str], "tokenizer_sha256": str}
 TORCH_WRITE_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream error")
 
 
@@ -146,35 +151,58 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
     Raises FileNotFoundError, or ValueError for a file that is damaged, not a varlite model, or holds NaN or infinity.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file: name the .safetensors file or the folder that `varlite train` wrote")
-    try:
-        with safe_open(path, "pt") as file:
-            about = _header(path, (file.metadata() or {}).get("varlite"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or not a safetensors file ({error})") from None
+    with _open_model(path) as (about, file):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     check_finite(tensors, path)
     return about, tensors
 
 
-def _header(path: Path, text: str | None) -> dict[str, Any]:
-    if text is None:
-        raise ValueError(f"{path} is a safetensors file, but not a varlite model (its header does not say so)")
+def read_about(path: Path) -> dict[str, Any]:
+    """What the header of such a file says, without reading its weights. Raises as `read_model` does."""
+    with _open_model(path) as (about, _):
+        return about
+
+
+@contextmanager
+def _open_model(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    check_whole(path)
     try:
-        about = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: its header cannot be read ({error})") from None
-    if not isinstance(about, dict):
-        raise ValueError(f"{path}: its header must be a JSON object, got {text[:60]}")
-    for key, kind in (("kind", str), ("config", dict)):
-        if not isinstance(about.get(key), kind):
-            what = f"got {json.dumps(about[key])[:60]}" if key in about else "it is missing"
-            name = {str: "a string", dict: "an object"}[kind]
-            raise ValueError(f"{path}: its header must have {key!r}, {name}: {what}")
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get("varlite")
+            if text is None:
+                raise ValueError(f"{path} is a safetensors file, but not a varlite model (its header does not say so)")
+            yield _header(text, f"{path}: its header"), file
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or not a safetensors file ({error})") from None
+
+
+def _header(text: str, source: str) -> dict[str, Any]:
+    """A header, checked. Entries that a later version may add are passed over."""
+    about = parse_object(text, source)
+    for key in ("kind", "config"):
+        if key not in about:
+            raise ValueError(f"{source}: {key!r} is missing")
+    check_entries(about, HEADER, source)
     return about
+
+
+def check_whole(path: Path) -> None:
+    """Raises FileNotFoundError or ValueError for what is no file of weights at first sight."""
+    if not path.exists():
+        begun = (path.parent / "checkpoint.pt").exists()
+        raise FileNotFoundError(f"no checkpoint at {path}" + ": its training is not finished" * begun)
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file: name the file of weights, or the folder that `varlite train` wrote")
+    with open(path, "rb") as file:
+        head = file.read(512).lstrip().lower()
+    if not head:
+        raise ValueError(f"{path} is not a checkpoint: it is empty")
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise ValueError(f"{path} is a web page, not a checkpoint: the download went to a page about the file")
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(
+            f"{path} is a git-lfs pointer, not the checkpoint itself: run `git lfs pull` in its repository"
+        )
 
 
 def check_finite(tensors: dict[str, torch.Tensor], path: str | Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from varlite.checkpoints.load import twin
+from varlite.checkpoints.assemble import twin
 from varlite.drawing import draw, guide
 from varlite.mamba2 import Mamba2
 from varlite.models import MVAR, VAR, MVARConfig, VARConfig

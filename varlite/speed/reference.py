@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from varlite.checkpoints.load import twin
+from varlite.checkpoints.assemble import twin
 from varlite.mamba2 import Mamba2
 from varlite.models.next_scale import NextScale
 from varlite.scales import Scales

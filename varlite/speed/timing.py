@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from varlite.checkpoints.load import twin
+from varlite.checkpoints.assemble import twin
 from varlite.inference import prepare
 from varlite.sampling import generate
 from varlite.tokenizer import VQVAE

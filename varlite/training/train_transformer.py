@@ -12,7 +12,7 @@ from varlite.checkpoints.load import load, load_tokenizer, weights_file
 from varlite.datasets import open_dataset
 from varlite.datasets.batches import batch_indices
 from varlite.datasets.pixels import to_bytes
-from varlite.datasets.tokens import TokenCache, cache_tokens, fingerprint
+from varlite.datasets.tokens import TokenCache, cache_tokens
 from varlite.drawing import image_generator
 from varlite.evaluation.validation import validate_transformer
 from varlite.io.files import sha256
@@ -23,7 +23,7 @@ from varlite.models import Model, VARConfig, kind_of
 from varlite.presets import MODELS, TOKENIZERS, ModelPreset, TransformerRecipe, choose
 from varlite.sampling import generate
 from varlite.scales import Scales
-from varlite.tokenizer import VQVAE
+from varlite.tokenizer import VQVAE, fingerprint
 from varlite.training.engine import Ema, Engine, Trained
 from varlite.training.loop import Training, step_seed
 from varlite.training.options import Options
@@ -214,8 +214,12 @@ class TransformerTraining(Training):
         return validate_transformer(self.averaged, self.vq, self.test)
 
     def about(self) -> dict[str, Any]:
-        about = {"kind": kind_of(self.config).name, "config": asdict(self.config)}
-        return about | {"tokenizer": MODELS[self.run.config["preset"]].tokenizer, "classes": self.run.config["classes"]}
+        config = self.run.config
+        about = {"kind": kind_of(self.config).name, "config": asdict(self.config), "classes": config["classes"]}
+        return about | {
+            "tokenizer": MODELS[config["preset"]].tokenizer,
+            "tokenizer_sha256": config["tokenizer_sha256"],
+        }
 
     def weights(self) -> dict[str, torch.Tensor]:
         return self.ema.state_dict()["weights"]

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from varlite.checkpoints.load import load_tokenizer, weights_file
-from varlite.datasets.tokens import fingerprint
 from varlite.io.provenance import command
 from varlite.presets import TokenizerRecipe
+from varlite.tokenizer import fingerprint
 from varlite.training.options import Options
 from varlite.training.recipes import override
 from varlite.training.run import Run, identity
