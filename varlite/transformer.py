@@ -113,7 +113,7 @@ class SharedAdaLN(nn.Module):
 class PlainNorm(nn.Module):
     """Unconditional replacement for AdaLN: learned scales and shifts for each of `branches`, gates fixed at 1.
 
-    This is VAR before AdaLN (paper, table 3): the class enters through the start token alone.
+    VAR was like this before AdaLN (paper, table 3): the class enters through the start token alone.
     """
 
     def __init__(self, C: int, branches: int, gates: bool):

@@ -7,19 +7,7 @@ import torch
 
 from varlite.datasets import still_life
 from varlite.datasets.rendering import render
-from varlite.datasets.scenes import (  # fmt: skip
-    AIM,
-    AWAY,
-    HELD_OUT,
-    HUES,
-    MATERIALS,
-    SIDE,
-    TABLES,
-    VIEW,
-    WALLS,
-    apart,
-    sample,
-)
+from varlite.datasets.scenes import AIM, AWAY, HELD_OUT, HUES, MATERIALS, SIDE, TABLES, VIEW, WALLS, apart, sample
 from varlite.datasets.shapes import CLASSES, SHAPES
 from varlite.datasets.still_life import StillLife
 

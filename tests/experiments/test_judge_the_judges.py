@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from varlite.datasets.fashion import FashionMNIST
-from varlite.evaluation.judges import diversity, frechet, imagenet_kid, memorising, sliced_wasserstein, token_histogram
+from varlite.evaluation.judges import (
+    diversity,
+    frechet,
+    imagenet_kid,
+    memorising,
+    sliced_wasserstein,
+    token_histogram,
+)
 from varlite.evaluation.judges.interface import pixels
 from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein, projection_views
 from varlite.evaluation.judges.verdict import CHOSEN_WITH

@@ -10,7 +10,6 @@ from varlite import load_tokenizer
 from varlite.datasets.pixels import to_bytes
 from varlite.evaluation.validation import validate_tokenizer
 from varlite.presets import TOKENIZERS
-from varlite.tokenizer import fingerprint
 from varlite.training import train_tokenizer as stage1
 from varlite.training.options import Options
 from varlite.training.train_tokenizer import train_tokenizer

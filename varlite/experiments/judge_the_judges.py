@@ -23,7 +23,7 @@ import torch
 from varlite import load_tokenizer
 from varlite.datasets.fashion import FashionMNIST
 from varlite.evaluation.judges.interface import Judge, Pictures, Views
-from varlite.evaluation.judges.panel import open_judges, open_views
+from varlite.evaluation.judges.jury import open_judges, open_views
 from varlite.evaluation.metrics import rounded
 from varlite.experiments.corruptions import CORRUPTIONS, Material
 from varlite.io.files import write_json

@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from varlite.evaluation.judges.interface import Pictures
-from varlite.evaluation.judges.token_histogram import TokenHistogram, TokenPairs, groups_of, token_view, total_variation
+from varlite.evaluation.judges.token_histogram import (
+    TokenHistogram,
+    TokenPairs,
+    groups_of,
+    token_view,
+    total_variation,
+)
 from varlite.tokenizer import VQVAE, TokenizerConfig
 
 CONFIG = TokenizerConfig(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from varlite.evaluation.judges.interface import Judge, Pictures, pixels
-from varlite.evaluation.judges.panel import ask, fashion_pictures
+from varlite.evaluation.judges.jury import ask, fashion_pictures
 from varlite.evaluation.judges.verdict import CHOSEN_WITH, Report, Score, beats, verdict
 
 
