@@ -70,8 +70,9 @@ def named_panels(named: Mapping[str, Any], width: float, height: float) -> Itera
 
 def legend(axis: Axes, place: str = "", **style: Any) -> None:
     """The names of what is drawn: where there is room, or "above" or "right" of the panel."""
+    short = sum(map(len, axis.get_legend_handles_labels()[1])) < 50  # names fit side by side
     outside: dict[str, dict[str, Any]] = {"right": {"loc": "center left", "bbox_to_anchor": (1, 0.5)}}
-    outside["above"] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncol": 3}
+    outside["above"] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncol": 3 if short else 1}
     axis.legend(**outside.get(place, {}) | style)
 
 
