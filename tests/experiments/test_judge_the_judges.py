@@ -32,10 +32,8 @@ BLIND |= {"kid_imagenet": imagenet_kid.ImageNetKID.blind}
 def test_scores_get_worse_with_every_strength_or_the_judge_says_that_it_is_blind(corruption):
     for judge, entry in ((name, x) for name, x in TABLE[corruption].items() if name != "strengths"):
         assert entry["sees"] == (corruption not in BLIND[judge]), (judge, corruption)
-        if entry["sees"]:
-            sign = 1 if JUDGES["judges"][judge]["lower_is_better"] else -1
-            means = [sign * x for x in TABLE[REAL][judge]["mean"] + entry["mean"]]
-            assert means == sorted(means) and len(means) == 4
+        ladder = TABLE[REAL][judge]["scores"] + entry["scores"]
+        assert entry["sees"] == sees(JUDGES["judges"][judge]["lower_is_better"], ladder)
 
 
 def test_every_corruption_is_seen_by_some_judge_that_nothing_was_chosen_by():
@@ -79,9 +77,10 @@ def test_given_samples_are_read_from_files_as_evaluate_writes_them(tmp_path):
         read_samples(tmp_path / "x.npz", 40, {})
 
 
-def test_a_judge_sees_what_grows_with_strength_beyond_the_noise_of_real_pictures():
-    judge = SlicedWasserstein("sw_pixels")
-    real = [1.0, 1.2, 0.8]
-    assert sees(judge, real, [[1.2] * 3, [2.0] * 3])
-    assert not sees(judge, real, [[1.2] * 3, [1.5] * 3])  # within three deviations
-    assert not sees(judge, real, [[2.0] * 3, [1.9] * 3])  # not in order
+def test_a_judge_sees_what_grows_with_strength_beyond_the_noise():
+    assert sees(True, [[1.0, 1.2], [1.4, 1.5], [2.0, 2.1]])
+    assert sees(True, [[1.0, 1.2], [2.1, 2.3], [2.0, 2.2]])  # saturated
+    assert not sees(True, [[1.0, 1.2], [1.2, 1.4], [1.3, 1.4]])  # within three deviations
+    assert not sees(True, [[1.0, 1.2], [3.1, 3.2], [2.0, 2.1]])  # not in order
+    assert not sees(True, [[1.0, 1.2], [1.4, 1.5], [1.1, 5.0]])  # one seed among the real ones
+    assert sees(False, [[0.9, 0.92], [0.5, 0.55], [0.0, 0.0]])
