@@ -72,6 +72,8 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "var": [{}, {"attn_norm": False}, {"shared_adaln": True}, {"adaln": False}, {"scales": RECTANGULAR}],
     "mvar": [{}, {"attn_norm": False, "shared_adaln": True}, {"scales": [1, 3, 6, 9]}],
     "raster": [{"scales": ONE}, {"scales": ONE, "adaln": False}],
+    "markov": [{}, {"attn_norm": False, "shared_adaln": True}, {"scales": RECTANGULAR}],
+    "maskgit": [{"scales": ONE}, {"scales": ONE, "attn_norm": False, "steps": 3}],
 }
 
 

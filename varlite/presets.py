@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from varlite.models import MVARConfig, RasterConfig, VARConfig
+from varlite.models.markov import MarkovConfig
+from varlite.models.maskgit import MaskGITConfig
 from varlite.tokenizer import TokenizerConfig
 
 
@@ -203,6 +205,8 @@ MODELS: dict[str, ModelPreset] = {
     ),
     "fashion-var-d4-plain": fashion(4, adaln=False, attn_norm=False),
     "fashion-var-d4-unnormed": fashion(4, attn_norm=False),
+    "fashion-markov-d4": fashion(4, None, MarkovConfig),
+    "fashion-maskgit-d4": fashion(4, None, MaskGITConfig, "fashion-vq-raster"),
     # On 3,426 pictures: past some hundred passes it learns them by heart.
     "emoji-var-d4": ModelPreset(
         VARConfig(depth=4, width=128, classes=9, vocab=1024, z=16, scales=EMOJI_SCALES, gamma_init=0.1),

@@ -63,9 +63,7 @@ def validate_transformer(model: Model, tokenizer: VQVAE, cache: TokenCache, n: i
     device = next(model.parameters()).device
     for rows in torch.arange(count).split(250):
         idx_BL, label_B = (x.to(device) for x in cache.batch(rows))
-        logits_BLV = model(model.inputs(tokenizer, model.scales.split(idx_BL)), label_B)
-        loss_BL = F.cross_entropy(logits_BLV.transpose(1, 2), idx_BL, reduction="none")
-        error_BL = (logits_BLV.argmax(-1) != idx_BL).float()
+        loss_BL, error_BL = model.score_tokens(tokenizer, model.scales.split(idx_BL), label_B)
         sums += torch.stack(
             [x.mean(1).sum() for x in (loss_BL, loss_BL[:, start:], error_BL, error_BL[:, start:])]
         ).cpu()

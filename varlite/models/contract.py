@@ -4,8 +4,9 @@ A model is a module that is built from its configuration and has
 
     forward(x, label_B)                   teacher-forced logits, or what its loss needs
     loss(tokenizer, idx, label_B)         the training loss; labels are dropped here, and in training mode only
-    sample(tokenizer, label_B, rules)     its own sampling loop: images in [-1, 1]; `rules` say how logits become tokens
-    flops(config, what)                   what sampling and training cost, from the configuration alone
+    score_tokens(tokenizer, idx, label_B) cross-entropy and error of every token, which validation averages
+    sample(tokenizer, label_B, rules, scales)    its own sampling loop, images in [-1, 1]; `rules` make tokens of logits
+    flops, weights_by_part, size          what it costs and weighs, from the configuration alone
     abilities                             which of the optional things below it can do
 
 and is registered by one line. Nobody outside `varlite/models/` asks which kind a model is; they ask what it can do.

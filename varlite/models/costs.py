@@ -5,6 +5,7 @@ A FLOP is an addition or a multiplication within a matrix product or convolution
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -94,13 +95,13 @@ class TransformerCosts:
         scales = Scales.of(config.scales)
         spans = cls.spans(scales)
         if what == "sampling":
-            return [Pass(b - a, b - a if a else 0, (b - a) * cls.in_sight(a, b)) for a, b in spans]
+            return [Pass(b - a, b - a if a else 0, (b - a) * cls.in_sight(spans, k)) for k, (a, b) in enumerate(spans)]
         return [Pass(scales.total, scales.total - spans[0][1], cls.pairs(scales))]
 
     @staticmethod
-    def in_sight(start: int, end: int) -> int:
-        """How many tokens one of the step from `start` to `end` attends to: all up to and with its own step."""
-        return end
+    def in_sight(spans: Sequence[tuple[int, int]], k: int) -> int:
+        """How many tokens a token of step k attends to in sampling: all up to the end of its own step."""
+        return spans[k][1]
 
     @staticmethod
     def pairs(scales: Scales) -> int:

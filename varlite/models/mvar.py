@@ -6,6 +6,7 @@
 All else is VAR.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,8 +72,8 @@ class MVAR(VAR):
         return scales.lengths
 
     @staticmethod
-    def in_sight(start: int, end: int) -> int:
-        return end - start
+    def in_sight(spans: Sequence[tuple[int, int]], k: int) -> int:
+        return spans[k][1] - spans[k][0]
 
     @staticmethod
     def pairs(scales: Scales) -> int:

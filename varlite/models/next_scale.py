@@ -99,6 +99,15 @@ class NextScale(TransformerCosts, Model):
         logits_BLV = self(x_BLZ, label_B)
         return F.cross_entropy(logits_BLV.flatten(0, 1), torch.cat(idx, 1).flatten())
 
+    def score_tokens(
+        self, tokenizer: VQVAE, idx: list[torch.Tensor], label_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross-entropy, and whether the likeliest code is wrong, for every token: (B, L) each. No label is dropped."""
+        idx_BL = torch.cat(idx, 1)
+        logits_BLV = self(self.inputs(tokenizer, idx), label_B)
+        loss_BL = F.cross_entropy(logits_BLV.transpose(1, 2), idx_BL, reduction="none")
+        return loss_BL, (logits_BLV.argmax(-1) != idx_BL).float()
+
     # Sampling
 
     def condition(self, label_B: torch.Tensor) -> Condition:
