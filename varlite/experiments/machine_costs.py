@@ -22,7 +22,7 @@ from varlite.io.files import write_json
 from varlite.io.memory import keep_freed_memory
 from varlite.io.provenance import command, machine, versions
 from varlite.models import kind_of
-from varlite.speed.mvar_state import CFG, SCHEDULES, WIDTH, compare, open_gates, state_bytes
+from varlite.speed.mvar_state import CFG, SCHEDULES, WIDTH, open_gates, state_bytes, time_both_ways
 from varlite.speed.mvar_state import DEPTHS as DEPTHS_BY_SIDE
 from varlite.speed.side_by_side import CPU, bench
 from varlite.speed.stopwatch import Round, Way, figure, measure
@@ -138,7 +138,9 @@ def reproduce_mvar_state(out: Path, rounds: int = 5) -> dict[str, Any]:
         "command": command("reproduce mvar-state", rounds=rounds),
         "machine": f"{machine()}, {torch.get_num_threads()} threads",
         "settings": {"batch": 1, "cfg": CFG, "top_k": 0, "top_p": 0},
-        "timed": {str(side): compare(SCHEDULES[side], depth, WIDTH, rounds) for side, depth in DEPTHS_BY_SIDE.items()},
+        "timed": {
+            str(side): time_both_ways(SCHEDULES[side], depth, WIDTH, rounds) for side, depth in DEPTHS_BY_SIDE.items()
+        },
         "state_bytes_per_layer": {str(side): state_bytes(sides, WIDTH) for side, sides in SCHEDULES.items()},
     }
     write_json(out / "mvar-carried.json", record)
