@@ -51,7 +51,15 @@ def test_any_other_error_is_one_line_that_says_whose_fault_it_is(failing):
 
 
 def test_too_little_memory_is_no_bug(failing):
-    assert failing(MemoryError())[0] == 1
+    message = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000000 bytes"
+    for error in (MemoryError(), RuntimeError(message)):
+        assert failing(error) == (1, "", "varlite: error: there is too little memory; a smaller --batch takes less\n")
+
+
+def test_what_a_compiler_says_is_cut_to_a_line(failing):
+    error = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})("no Python.h\n" * 100)
+    status, _, err = failing(error)
+    assert status == 1 and err.startswith("varlite: error: compile: no Python.h") and len(err) < 350
 
 
 def test_a_traceback_is_shown_to_who_asks_for_it(failing, monkeypatch):
@@ -87,8 +95,9 @@ def test_ctrl_c_during_start_up_is_one_line(words):
     assert process.returncode in (130, -signal.SIGINT) and (out, err) == (b"", b"varlite: interrupted\n")
 
 
-def test_a_pipe_that_nobody_reads_any_more_ends_quietly():
-    process = start("--help")
+@pytest.mark.parametrize("words", [["--help"], ["info"]], ids=" ".join)
+def test_a_pipe_that_nobody_reads_any_more_ends_quietly(words):
+    process = start(*words)
     process.stdout.close()
     assert process.stderr.read() == b"" and process.wait() == 141
 

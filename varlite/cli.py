@@ -25,6 +25,7 @@ def table() -> dict[str, Callable[..., None]]:
         "evaluate": evaluate.evaluate,
         "bench": bench.bench,
         "reproduce": reproduce.reproduce,
+        "data": data.data,
         "fetch": data.fetch,
         "tokenize": data.tokenize,
         "convert": convert.convert,
@@ -95,11 +96,18 @@ def main() -> None:
 def told(error: Exception) -> tuple[int, str]:
     """Status and line of an error."""
     message = " ".join(str(error).splitlines())
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported
+    kind = type(error)  # of torch by name, since it is not imported
+    refused = kind is RuntimeError and ("can't allocate memory" in message or "not enough memory" in message)
+    if refused or kind is MemoryError or kind.__name__ == "OutOfMemoryError":
         return 1, "error: there is too little memory; a smaller --batch takes less"
+    if kind is RuntimeError and message.startswith("probability tensor contains"):
+        return 1, "error: the model's outputs are not finite: its training diverged (a smaller --lr may help)"
     if isinstance(error, ValueError | OSError | FloatingPointError):
         return 1, f"error: {message}"
-    return 70, f"{type(error).__name__}: {message}: this is a bug of varlite; VARLITE_DEBUG=1 shows where"
+    message = message if len(message) < 300 else message[:300] + " ..."
+    if kind.__module__.startswith(("torch._inductor", "torch._dynamo")):
+        return 1, f"error: compile: {message}"
+    return 70, f"{kind.__name__}: {message}: this is a bug of varlite; VARLITE_DEBUG=1 shows where"
 
 
 def fail(status: int, message: str) -> None:

@@ -175,5 +175,6 @@ def edit(
     edited = generate(model, tokenizer, label_B, on_scale=both, scales=scales, **settings)
     if not paste:
         return edited
-    weight_HW = paste_weight(keep_HW, tokenizer.stride // 2).to(edited.dtype)
-    return torch.lerp(edited, (img_B3HW + 1) / 2, weight_HW)
+    # Under autocast the edit is of half precision; what is kept stays exact.
+    weight_HW = paste_weight(keep_HW, tokenizer.stride // 2).to(img_B3HW.dtype)
+    return torch.lerp(edited.to(img_B3HW.dtype), (img_B3HW + 1) / 2, weight_HW)

@@ -6,6 +6,9 @@ output, activations with one for each product: more images a second, and other i
 embeddings and the head stay in float32, and so does the tokenizer.
 """
 
+import importlib.util
+import os
+import shutil
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -46,6 +49,23 @@ def prepare(model: Any, precision: Precision = "float32") -> Any:
     elif precision == "float32" and here and torch.backends.mkldnn.is_available():
         replace_linears(model, PackedLinear)
     return model.eval()
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises ValueError that says what is missing if blocks cannot be compiled for `device`."""
+    if device.type == "cuda":
+        if importlib.util.find_spec("triton") is None:
+            raise ValueError("compile: triton is not installed, which torch compiles with for GPUs")
+        names = [os.environ.get("CC") or "", "gcc", "clang"]
+    else:
+        from torch._inductor import config
+
+        given: Any = config.cpp.cxx
+        names = [name or "" for name in ((given,) if isinstance(given, str) else given)]
+    if not any(shutil.which(name) for name in names if name):
+        what = "C compiler" if device.type == "cuda" else "C++ compiler"
+        known = ", ".join(name for name in names if name)
+        raise ValueError(f"compile: there is no {what} here ({known}): install one, or leave out --compile")
 
 
 def compile_blocks(model: Any, backend: str = "inductor") -> None:

@@ -1,7 +1,9 @@
 """Sampling: checks, then the model's own loop (see varlite/models/next_scale.py); any number of images in batches."""
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from varlite.drawing import Generators, Hook, Rules, image_generator
 from varlite.models import Model, require
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
+
+MOST_GUIDANCE = 1_000_000
 
 
 @torch.inference_mode()
@@ -84,8 +88,12 @@ def check_labels(labels: torch.Tensor | Iterable[int], classes: int) -> torch.Te
 
 def check_settings(cfg: float, top_k: int, top_p: float, V: int) -> None:
     """Raises ValueError that names the sampling setting out of range."""
-    if not 0 <= cfg < float("inf"):
+    if not cfg >= 0:
         raise ValueError(f"cfg must be 0 or more (0 is no guidance), got {cfg}")
+    if cfg > MOST_GUIDANCE:
+        raise ValueError(
+            f"cfg must be at most {MOST_GUIDANCE:,}, where float32 still tells guided logits apart, got {cfg}"
+        )
     if not (isinstance(top_k, int) and 0 <= top_k <= V):
         raise ValueError(f"top_k must be an integer from 0 (off) to the codebook size {V}, got {top_k}")
     if not 0 <= top_p <= 1:
@@ -93,18 +101,20 @@ def check_settings(cfg: float, top_k: int, top_p: float, V: int) -> None:
 
 
 def generate_many(
-    model: Model, tokenizer: VQVAE, labels: Sequence[int], seed: int, batch: int = 64, **settings: Any
-) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    model: Model, tokenizer: VQVAE, labels: Iterable[int], seed: int, batch: int = 64, total: int | None = None,
+    **settings: Any,
+) -> Iterator[tuple[torch.Tensor, list[int]]]:  # fmt: skip
     """Sample any number of images in batches: yields (images in [0, 1], their labels), with a progress bar.
 
+    labels: a list, or any iterable, which is read as images are made; `total` is how many it gives, for the bar.
     Every image has a generator of its own, from the seed, its class and its number within the class. The batch size
     therefore does not change which image comes out, but for float rounding of matrix products of another size.
     `settings` are those of `generate`.
     """
     seen: Counter[int] = Counter()
-    with tqdm(total=len(labels), unit="image", desc="sampling", mininterval=0.5, delay=3) as bar:
-        for start in range(0, len(labels), batch):
-            some = list(labels[start : start + batch])
+    total, rest = len(labels) if isinstance(labels, Sized) else total, iter(labels)
+    with tqdm(total=total, unit="image", desc="sampling", mininterval=0.5, delay=3) as bar:
+        while some := list(islice(rest, min(batch, sys.maxsize))):
             generators = []
             for label in some:
                 generators.append(image_generator(seed, label, seen[label], device_of(model)))

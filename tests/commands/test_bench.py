@@ -21,6 +21,12 @@ def test_the_table_is_printed_and_the_record_written(varlite, tmp_path, monkeypa
     [
         (["--rounds", "0"], "rounds must be at least 1, got 0"),
         (["--batch", "0"], "batch must be at least 1, got 0"),
+        (["--rounds=-1"], "rounds must be at least 1, got -1"),
+        (["--model", "x"], "unknown model 'x'"),
+        (["--model", "a-file"], "a-file is truncated or not a safetensors file"),
+        (["--weights", "a-file"], "weights: only the published models take it"),
+        (["--what", "train", "--precision", "int8"], "training knows neither int8 nor compiled blocks"),
+        (["--out", "/dev/null"], "out: /dev/null is a device or pipe"),
         (["--out", "."], "out: . is a folder, and a file is needed there"),
         (["--out", "a-file/bench.json"], "out: a-file is a file, and a folder is needed there"),
         (["--device", "mps"], "device: there is no mps here"),

@@ -21,6 +21,13 @@ def test_a_checkpoint_is_converted_there_and_back(varlite, tmp_path):
     [
         (["nothing.pth", "out.safetensors"], "no checkpoint at nothing.pth"),
         (["nothing.safetensors", "out.pth"], "no checkpoint at nothing.safetensors"),
+        (["", "out.safetensors"], "no checkpoint at"),
+        (["-", "out.safetensors"], "no checkpoint at -"),
+        (["a-folder.pth", "out.safetensors"], "a-folder.pth"),
+        (["a-file", "out"], "OUT must be a .safetensors or .pth file, got out"),
+        (["a.pth", "out.safetensors", "--heads=-1"], "heads must be at least 1"),
+        (["a.pth", "out.safetensors", "--scales", "1", "0"], "scales must be at least 1, got 0"),
+        (["a.pth", "out.safetensors", "--scales=-1"], "scales must be at least 1, got -1"),
         (["a-file", "out.bin"], "OUT must be a .safetensors or .pth file, got out.bin"),
         (["a-file", "out.safetensors"], "a-file is not a checkpoint written by torch.save"),
         (["a-file", "a-folder.pth"], "OUT: a-folder.pth is a folder, and a file is needed there"),

@@ -1,8 +1,11 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from varlite import editing
 
 
 @pytest.fixture
@@ -106,7 +109,24 @@ def test_an_image_of_any_size_and_kind_is_resized_to_what_the_model_works_on(edi
         (["--mask", "dots.png"], "less than half of every token"),
         (["--mask", "mask.png", "--task", "class"], "task class needs a --label"),
         (["--mask", "mask.png", "--label", 1], "--label is for --task class; inpaint uses no class"),
-        (["--mask", "mask.png", "--task", "class", "--label", 10], "class number from 0 to 1, got 10"),
+        (
+            ["--mask", "mask.png", "--task", "class", "--label", 10],
+            "there is no class '10': classes are round",
+        ),
+        (["--mask", "mask.png", "--task", "class", "--label", "0,1"], "label: one class is needed, got '0,1'"),
+        (["--mask", "mask.png", "--task", "class", "--label=-1"], "label: there is no class '-1'"),
+        (["--mask", "mask.png", "--task", "class", "--label", "sqare"], "Did you mean 'square'?"),
+        (["--mask", "mask.png", "--task", "class", "--label="], "label: no class is given"),
+        (["--box", "nan", 0, 1, 1], "box must be y0 < y1"),
+        (["--box", 0, 0, "inf", 1], "box must be y0 < y1"),
+        (["--box=-1", 0, 1, 1], "box must be y0 < y1"),
+        (["--mask", "mask.png", "--num=-1"], "num must be at least 1"),
+        (["--mask", "mask.png", "--cfg", "1e38"], "cfg must be at most 1,000,000"),
+        (["--mask", "mask.png", "--cfg", "nan"], "cfg must be 0 or more"),
+        (["--mask", "mask.png", "--top-p", "nan"], "top_p must lie in"),
+        (["--mask", "mask.png", "--top-k", 33], "top_k must be an integer"),
+        (["--mask", "mask.png", "--grid", "a-folder.png"], "grid: a-folder.png is a folder"),
+        (["--mask", "mask.png", "--out", "pictures"], "out: pictures holds 1 images that would be counted in"),
         (["--mask", "mask.png", "--num", 0], "num must be at least 1"),
         (["--mask", "mask.png", "--cfg", -1], "cfg must be 0 or more"),
         (["--mask", "mask.png", "--grid", "grid.jpg"], "grid must be a .png file"),
@@ -122,6 +142,9 @@ def test_an_image_of_any_size_and_kind_is_resized_to_what_the_model_works_on(edi
 def test_a_wrong_argument_is_refused_before_anything_is_written(varlite, refused, trained, arguments, message):
     mask("mask.png")
     mask("dots.png", rows=slice(0, 1), columns=slice(0, 1))
+    Path("a-folder.png").mkdir()
+    Path("pictures").mkdir()
+    mask("pictures/mine.png")
     refused(["edit", "image.png", "--model", trained / "var", *arguments], message)
 
 
@@ -136,3 +159,44 @@ def test_the_image_is_not_overwritten_by_its_edit(varlite, trained, tmp_path):
         "edit", "00000.png", "--model", trained / "var", "--box", 0, 0, 1, 0.5, "--out", tmp_path
     )
     assert status == 1 and "would take the place of 00000.png; choose another folder" in stderr
+
+
+def test_a_class_is_given_by_name_and_the_record_holds_it(edit, tmp_path):
+    box = ["--box", 0, 0, 1, 0.5, "--task", "class"]
+    assert edit(*box, "--label", "square", "--out", "a")[0] == edit(*box, "--label", 1, "--out", "b")[0] == 0
+    assert (pixels("a/00000.png") == pixels("b/00000.png")).all()
+    for out in "ab":
+        record = json.loads((tmp_path / out / "edits.json").read_text())
+        assert (record["label"], record["class_name"]) == (1, "square")
+
+
+def test_edits_of_an_earlier_run_are_removed(edit, tmp_path):
+    box = ["--box", 0, 0, 1, 0.5, "--grid", "out/edits/grid.png"]
+    assert edit(*box, "--num", 3)[0] == edit(*box, "--num", 2)[0] == 0
+    assert files(tmp_path / "out/edits") == ["00000.png", "00001.png", "edits.json", "grid.png"]
+    mask("out/edits/00005.png")
+    status, _, err = edit(*box)
+    assert status == 1 and "out: out/edits holds 1 images that would be counted in, such as 00005.png" in err
+
+
+def test_memory_does_not_follow_the_number_asked_for(edit, monkeypatch):
+    def stop(*_, **__):
+        raise ValueError("enough")
+
+    monkeypatch.setattr(editing, "edit", stop)
+    for _ in range(2):
+        assert edit("--box", 0, 0, 1, 0.5, "--num", 10**15)[2] == "varlite: error: enough\n"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16", "int8"])
+def test_every_task_runs_in_every_precision_and_keeps_what_is_kept(edit, precision):
+    box = ["--box", 0, 0, 1, 0.4, "--precision", precision]
+    for name, words in {
+        "inpaint": [], "class": ["--task", "class", "--label", 1], "smooth": ["--smooth"], "thin": ["--thin"],
+        "published": ["--no-hide", "--no-paste"],
+    }.items():  # fmt: skip
+        status, _, err = edit(*box, *words, "--out", name)
+        assert status == 0, err
+        same = (pixels(f"{name}/00000.png") == pixels("image.png"))[:, 7:].all()
+        assert same == (name != "published")
+    assert edit(*box, "--task", "outpaint", "--out", "outpaint")[0] == 0

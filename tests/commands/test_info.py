@@ -21,5 +21,5 @@ def test_info_of_one_model_is_its_configuration_and_card(varlite, trained):
 
 
 def test_an_unknown_model_is_refused(refused):
-    for name in ("x", "a-file"):
+    for name in ("x", "a-file", "-1", "nan", "../x", ""):
         refused(["info", name], f"unknown model '{name}': neither a folder with a card.json nor one of fashion-vq")

@@ -78,3 +78,13 @@ def test_a_folder_that_is_a_file_is_refused_before_any_work(refused, what):
 )
 def test_a_wrong_argument_is_refused_before_any_work(refused, arguments, message):
     refused(["reproduce", *arguments], message)
+
+
+def test_where_no_model_is_found_nothing_is_reported_as_done(refused, monkeypatch, tmp_path):
+    monkeypatch.setattr(bands, "CHECKPOINTS", tmp_path / "nothing")
+    refused(["reproduce", "fashion"], "nothing holds no model that could be scored; VARLITE_DATA names its folder")
+
+
+def test_a_place_for_trainings_that_is_a_file_is_refused(refused):
+    for what in ("sweep", "codebook"):
+        refused(["reproduce", what, "--runs", "a-file"], "runs: a-file is a file, and a folder is needed there")

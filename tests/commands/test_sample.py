@@ -4,10 +4,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch._inductor.config
 from examples import lively_var
 from PIL import Image
 
 from varlite import sampling
+from varlite.checkpoints.cards import class_names
 from varlite.checkpoints.key_map import to_published
 from varlite.inference import JointAttention
 
@@ -46,6 +48,7 @@ def test_sampling_writes_an_image_for_each_class_and_index_and_a_record(varlite,
     record = json.loads((out / "samples.json").read_text())
     assert record["settings"] == {"cfg": 1.5, "top_k": 20, "top_p": 0.96, "smooth": False}
     assert (record["seed"], record["num_per_class"], record["classes"]) == (5, 3, [0, 1])
+    assert record["class_names"] == ["round", "square"]
     assert record["command"].startswith(f"varlite sample --model {model}") and f"'{out}'" in record["command"]
     assert record["precision"] == "float32"
     assert len(record["weights_sha256"]) == 64 and record["versions"]["torch"] == torch.__version__
@@ -94,16 +97,23 @@ def test_options_of_sampling_are_accepted(varlite, model, tmp_path, option):
     ("arguments", "message"),
     [
         (["--model", "fashion-var-d99"], "unknown model 'fashion-var-d99': neither a file or folder here nor one of"),
-        (["--classes", "0,2"], "classes must be 'all' or different numbers from 0 to 1 such as 0,3, got '0,2'"),
-        (["--classes", "shirt"], "got 'shirt'"),
-        (["--classes", "1,1"], "classes must be"),
-        (["--classes", ""], "classes must be"),
-        (["--classes=-1"], "classes must be"),
+        (["--classes", "0,2"], "classes: there is no class '2': classes are round, square, or numbers from 0 to 1"),
+        (["--classes", "rund"], "there is no class 'rund': classes are round, square, or numbers from 0 to 1. Did you"),
+        (["--classes", "1,square"], "classes: must be different ones, got '1,square'"),
+        (["--classes", ""], "classes: no class is given: classes are round, square"),
+        (["--classes=-1"], "classes: there is no class '-1'"),
+        (["--classes=1" + 30 * "0"], "classes: there is no class '1000"),
         (["--num-per-class", "0"], "num_per_class must be at least 1, got 0"),
         (["--num-per-class=-3"], "num_per_class must be at least 1, got -3"),
         (["--batch", "0"], "batch must be at least 1, got 0"),
         (["--cfg=-1"], "cfg must be 0 or more (0 is no guidance), got -1.0"),
         (["--cfg", "nan"], "cfg must be 0 or more"),
+        (["--cfg", "inf"], "cfg must be at most 1,000,000"),
+        (["--cfg", "1e38"], "cfg must be at most 1,000,000, where float32 still tells guided logits apart, got 1e+38"),
+        (["--top-p", "nan"], "top_p must lie in 0 (off) .. 1, got nan"),
+        (["--top-k=-1"], "top_k must be an integer from 0"),
+        (["--out", "dangling/out"], "out: dangling is a link to nowhere, and a folder is needed there"),
+        (["--weights", "missing"], "weights: only the published models take it"),
         (["--top-k", "33"], "top_k must be an integer from 0 (off) to the codebook size 32, got 33"),
         (["--top-p", "1.5"], "top_p must lie in 0 (off) .. 1, got 1.5"),
         (["--out", "a-file/out"], "a-file"),
@@ -123,8 +133,11 @@ def test_options_of_sampling_are_accepted(varlite, model, tmp_path, option):
 def test_a_wrong_argument_is_refused_before_the_first_image(refused, model, tmp_path, arguments, message):
     (tmp_path / "a-folder.png").mkdir()
     (tmp_path / "a-folder").mkdir()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     if "small.pth" in arguments:
         torch.save(to_published(lively_var()), tmp_path / "small.pth")
+    if arguments[0] == "--weights":
+        arguments = ["--model", "fashion-var-d4", *arguments]
     given = arguments if "--model" in arguments else ["--model", model, *arguments]
     refused(["sample", *given], message)
 
@@ -133,3 +146,66 @@ def test_a_wrong_argument_is_refused_before_the_first_image(refused, model, tmp_
 @pytest.mark.parametrize("option", ["--out=/proc/out", "--grid=/proc/grid.png"])
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_first_image(refused, model, option):
     refused(["sample", "--model", model, option], f"{option[2:].split('=')[0]}: /proc cannot be written to")
+
+
+def test_classes_are_given_by_name(varlite, model, tmp_path):
+    status, _, err = varlite("sample", "--model", model, "--classes", "square", "--num-per-class", 1, "--out", "a")
+    assert status == 0, err
+    assert files(tmp_path / "a") == ["0001_00000.png", "samples.json"]
+    record = json.loads((tmp_path / "a/samples.json").read_text())
+    assert (record["classes"], record["class_names"]) == ([1], ["square"])
+
+
+def test_names_of_classes_come_with_the_model(trained):
+    assert class_names(trained / "var") == ["round", "square"]
+    assert class_names("fashion-var-d4")[:2] == ["t-shirt", "trouser"]
+    assert class_names("var-d16") == []  # published files do not say
+
+
+def test_images_of_an_earlier_run_are_removed_and_others_refused(varlite, model, tmp_path):
+    out = tmp_path / "a"
+    grid = ["--grid", out / "grid.png"]
+    assert varlite("sample", "--model", model, "--num-per-class", 3, "--out", out, *grid)[0] == 0
+    assert varlite("sample", "--model", model, "--num-per-class", 1, "--classes", "1", "--out", out, *grid)[0] == 0
+    assert files(out) == ["0001_00000.png", "grid.png", "samples.json"]
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(out / "0000_00000.png")
+    before = (out / "0001_00000.png").stat().st_mtime_ns
+    status, _, err = varlite("sample", "--model", model, "--out", out, *grid)
+    assert status == 1 and "a holds 1 images that would be counted in, such as 0000_00000.png: use an empty" in err
+    assert (out / "0001_00000.png").stat().st_mtime_ns == before
+
+
+def test_a_run_that_was_killed_does_not_stand_in_the_way_of_the_next(varlite, model, tmp_path, monkeypatch):
+    generate, made = sampling.generate, []
+
+    def fragile(*arguments, **settings):
+        made.append(1)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return generate(*arguments, **settings)
+
+    monkeypatch.setattr(sampling, "generate", fragile)
+    words = ["sample", "--model", model, "--num-per-class", 2, "--batch", 1, "--out", "a"]
+    assert varlite(*words)[0] == 130 and len(files(tmp_path / "a")) == 2
+    assert varlite(*words)[0] == 0 and len(files(tmp_path / "a")) == 5
+
+
+def test_memory_does_not_follow_the_number_asked_for(varlite, model, tmp_path, monkeypatch):
+    asked = []
+
+    def stop(model, tokenizer, labels, **_):
+        asked.append(labels)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(sampling, "generate", stop)
+    words = ["sample", "--model", model, "--num-per-class", 10**15, "--batch", 3, "--out", "a"]
+    assert varlite(*words)[2] == "varlite: error: enough\n" and asked == [[0, 0, 0]]
+    assert json.loads((tmp_path / "a/samples.json").read_text())["num_per_class"] == 10**15
+    assert varlite(*words)[2] == "varlite: error: enough\n"  # the record of so many does not take memory either
+
+
+def test_a_missing_compiler_is_named_before_the_first_image(refused, model, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "no-such-compiler"))
+    for command in ("sample", "bench"):
+        message = "compile: there is no C++ compiler here (no-such-compiler): install one, or leave out --compile"
+        refused([command, "--model", model, "--compile", "--device", "cpu"], message)

@@ -5,9 +5,12 @@ import pytest
 
 def test_both_stages_are_trained_by_the_command_line(varlite, trained, presets, tmp_path):
     data = ["--data", trained / "images"]
-    status, out, _ = varlite("train-tokenizer", "--preset", "tiny-vq", *data, "--steps", 1, "--batch", 4)
+    status, out, err = varlite("train-tokenizer", "--preset", "tiny-vq", *data, "--steps", 1, "--batch", 4)
+    said = f"{trained / 'images'}: 54 images in 2 classes (round 27, square 27)\n"
+    assert said in err
     assert status == 0 and out.strip() == "runs/tiny-vq/model.safetensors"
-    status, out, _ = varlite("train", "--preset", "tiny-var", *data, "--tokenizer", "runs/tiny-vq", "--steps", 1)
+    status, out, err = varlite("train", "--preset", "tiny-var", *data, "--tokenizer", "runs/tiny-vq", "--steps", 1)
+    assert said in err
     assert status == 0 and out.strip() == "runs/tiny-var/model.safetensors"
     card = json.loads((tmp_path / "runs/tiny-var/card.json").read_text())
     assert card["training"]["command"].startswith("varlite train --preset tiny-var --data")
@@ -32,6 +35,19 @@ def test_both_stages_are_trained_by_the_command_line(varlite, trained, presets, 
         (["train-tokenizer", "--data", "empty"], "data: empty must hold one sub-folder of images for each class"),
         (["train-tokenizer", "--steps", "1", "--out", "a-file/x"], "a-file"),
         (["tune-decoder", "--tokenizer", "x"], "unknown tokenizer 'x'"),
+        (["tune-decoder", "--tokenizer", "fashion-vq", "--out", "a-file"], "out: a-file is a file, and a folder"),
+        (["train", "--out", "a-file", "--tokenizer", "nothing"], "out: a-file is a file, and a folder"),
+        (["train-tokenizer", "--out", "a-file", "--start", "nothing"], "out: a-file is a file, and a folder"),
+        (["train-classifier", "--out", "a-file"], "out: a-file is a file, and a folder"),
+        (["train-judge", "--out", "a-file"], "out: a-file is a file, and a folder"),
+        (["train", "--weights", "a-file"], "weights: only the published models take it"),
+        (["train", "--seed", "1" + 30 * "0"], "seed must be a number of 64 bits"),
+        (["train", "--lr", "nan"], "lr must be positive, got nan"),
+        (["train", "--lr", "inf"], "lr must be positive, got inf"),
+        (["train", "--batch=-1"], "batch must be positive, got -1"),
+        (["train", "--recipe", "ema=nan"], "ema must be 0"),
+        (["train", "--recipe", "warmup=x"], "recipe: warmup must be of type int, got 'x'"),
+        (["train", "--recipe", ""], "recipe: there is no entry ''"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

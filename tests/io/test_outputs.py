@@ -1,5 +1,6 @@
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,16 @@ def test_a_file_in_place_of_a_folder_and_a_folder_in_place_of_a_file_are_named(t
         check_file("grid", tmp_path / "file" / "grid.png")
     with pytest.raises(IsADirectoryError, match=f"out: {tmp_path} is a folder, and a file is needed there"):
         check_file("out", tmp_path)
+
+
+def test_a_device_and_a_link_to_nowhere_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(OSError, match=f"out: {path} is a device or pipe, and an ordinary file is needed there"):
+            check_file("out", path)
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(NotADirectoryError, match=r"out: .*/link is a link to nowhere, and a folder is needed there"):
+        check_folder("out", tmp_path / "link")
 
 
 def test_a_suffix_that_says_another_format_is_refused(tmp_path):

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from varlite.io.files import read_about
 from varlite.io.places import CHECKPOINTS, expand_home
 from varlite.io.records import check_entries, parse_object, read_object, read_text
+from varlite.presets import MODELS
 
 CARD = {"training": dict, "started_from": dict, "scores": dict, "scores_command": str}
 # Of the scores, those that the table of models shows.
@@ -30,6 +32,17 @@ def read_card(name: str) -> dict[str, Any]:
     check_entries(card, CARD, path)
     check_entries(card.get("scores", {}), SCORES, f"{path}: its scores")
     return card
+
+
+def class_names(name: str | Path, weights: str | Path | None = None) -> list[str]:
+    """Names of the classes that a model was trained on, in order; [] where its file does not say, as published ones."""
+    from varlite.checkpoints.load import weights_file
+
+    preset = MODELS.get(str(name))
+    if preset is not None and preset.hub is not None:
+        return []
+    names = read_about(weights_file(name, weights)).get("classes")
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
 
 def last_logged(name: str) -> dict[str, Any]:

@@ -28,15 +28,19 @@ def bench(
         compile: measure compiled blocks as well.
         out: also write all of it to this JSON file.
     """
+    from varlite.inference import check_compiler
     from varlite.io.files import write_json
     from varlite.io.outputs import check_file
     from varlite.speed.report import report
     from varlite.speed.side_by_side import bench as measure
 
     check_counts(batch=batch, rounds=rounds)
+    model.check()
     if out is not None:
         check_file("out", out)
     device = pick_device(model.device)
+    if compile:
+        check_compiler(device)
     record = measure(model.model, batch, what, device, rounds, model.precision, compile, model.weights)
     if out is not None:
         write_json(out, record)

@@ -35,6 +35,17 @@ class ModelOptions:
     precision: Precision = "float32"
     """Of the matrix products; the half ones are for GPUs, int8 is for CPUs: faster, and other images."""
 
+    def check(self) -> None:
+        """Raises ValueError for weights that would not be used."""
+        check_weights("weights", self.model, self.weights)
+
+    def classes(self, count: int) -> list[str] | int:
+        """Names of the model's classes; their `count` where they are not known."""
+        from varlite.checkpoints.cards import class_names
+
+        names = class_names(self.model, self.weights)
+        return names if len(names) == count else count
+
     def record(self, device: "torch.device") -> dict[str, Any]:
         """What the record beside images says about the model, the machine and the command."""
         from varlite.checkpoints.load import weights_file
@@ -80,6 +91,14 @@ def pick_device(name: str) -> "torch.device":
     if not here[name]:
         raise ValueError(f"device: there is no {name} here, only {', '.join(kind for kind in here if here[kind])}")
     return torch.device(name)
+
+
+def check_weights(argument: str, model: str | None, weights: Path | None) -> None:
+    """Raises ValueError for a file of weights where the model is none of the published ones, which alone take it."""
+    from varlite.presets import MODELS
+
+    if weights is not None and (model not in MODELS or MODELS[model].hub is None):
+        raise ValueError(f"{argument}: only the published models take it; to load a file, name it as the model")
 
 
 def check_counts(**arguments: int | None) -> None:

@@ -31,6 +31,8 @@ def convert(
 
     check_file("OUT", out, ".safetensors", ".pth")
     check_counts(heads=heads)
+    for side in scales or ():
+        check_counts(scales=side)
     if source.suffix == ".safetensors" and (scales or heads):
         raise ValueError(f"--scales and --heads are for published files; {source} says by itself what it is")
     load.convert(source, out, dtype and getattr(torch, dtype), list(scales) if scales else None, heads)

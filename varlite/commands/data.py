@@ -1,4 +1,4 @@
-"""`varlite fetch` and `varlite tokenize`: what a training learns from."""
+"""`varlite data`, `varlite fetch` and `varlite tokenize`: what a training learns from."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,17 @@ from typing import Annotated, Literal
 import tyro
 
 from varlite.commands.common import Data, Device, check_counts, pick_device
+
+
+def data(name: Annotated[str, tyro.conf.Positional]) -> None:
+    """What a folder of images is understood as: splits, classes, what is left out and why, colours, sizes, warnings.
+
+    Args:
+        name: a folder as for --data, or the name of a data set.
+    """
+    from varlite.datasets.survey import report
+
+    print(report(name))
 
 
 def fetch(name: Annotated[Literal["emoji"], tyro.conf.Positional], out: Path | None = None) -> None:

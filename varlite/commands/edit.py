@@ -14,6 +14,7 @@ from varlite.commands.common import (
     check_images,
     pick_device,
 )
+from varlite.io.class_names import class_indices
 
 Box = tuple[float, float, float, float]
 Task = Literal["inpaint", "outpaint", "class"]
@@ -24,7 +25,7 @@ def edit(
     mask: Path | None = None,
     box: Box | None = None,
     task: Task = "inpaint",
-    label: int | None = None,
+    label: str | None = None,
     num: int = 1,
     seed: int = 0,
     out: Path = Path("out/edits"),
@@ -39,8 +40,9 @@ def edit(
     """Repaint a part of an image: fill a hole, continue beyond a border, or put something of a class there.
 
     IMAGE is resized to what the model works on, and of one with other proportions the middle is taken. Writes
-    OUT/{index:05d}.png and OUT/edits.json with everything needed to repeat it. --no-hide --no-paste is the published
-    behaviour.
+    OUT/{index:05d}.png and OUT/edits.json with everything needed to repeat it; edits of an earlier run, which its
+    edits.json names, are removed first, and a folder with other images is refused. --no-hide --no-paste is the
+    published behaviour.
 
     Args:
         image: the image file, of any size, grey or colour.
@@ -48,7 +50,7 @@ def edit(
         box: instead of a mask, Y0 X0 Y1 X1 in fractions of the image, rounded to tokens.
         task: inpaint repaints the box, class does so with a label, outpaint what lies around it. A mask is white where
             to repaint for all three.
-        label: class number, for the task class; the others use no class, and guidance then has no effect.
+        label: name or number of a class, for the task class; the others use no class, and guidance then has no effect.
         num: how many different edits.
         seed: random seed.
         out: folder for the images.
@@ -61,11 +63,13 @@ def edit(
     from varlite.checkpoints.load import load
     from varlite.commands.masks import read_box, read_mask, read_picture, veil
     from varlite.editing import check_mask
+    from varlite.evaluation.sample_folders import EDITS, claim, edit_name
     from varlite.inference import autocast, prepare
     from varlite.io.files import sha256, write_json
     from varlite.io.pictures import save_png, tile
     from varlite.sampling import check_settings
 
+    model.check()
     check_request(image, mask, box, task, label, num, batch, out, grid)
     device = pick_device(model.device)
     transformer, tokenizer = load(model.model, model.weights, device=device)
@@ -76,34 +80,38 @@ def edit(
     elif box is not None:
         keep_hw = read_box(box, task, scales)
     check_mask(keep_hw, scales, size, thin)
-    if label is not None and not 0 <= label < transformer.config.classes:
-        raise ValueError(f"label must be a class number from 0 to {transformer.config.classes - 1}, got {label}")
+    number, class_name = parse_label(label, model.classes(transformer.config.classes))
     check_settings(sampling.cfg, sampling.top_k, sampling.top_p, transformer.config.vocab)
 
     prepare(transformer, model.precision)
     options, settings = {"hide": hide, "thin": thin, "paste": paste}, vars(sampling)
-    pictures = [img_3HW, veil(img_3HW, keep_hw)]
-    with autocast(device, model.precision):
-        edits = make_edits(transformer, tokenizer, img_3HW, keep_hw, label, num, seed, batch, options | settings)
-        for i, edited_3HW in enumerate(edits):
-            save_png(out / f"{i:05d}.png", edited_3HW)
-            pictures += [edited_3HW] if grid is not None and len(pictures) < GRID_COLUMNS else []
     record = {
         "image": str(image), "image_sha256": sha256(image), "mask": mask and str(mask),
-        "mask_sha256": mask and sha256(mask), "box": box, "task": task, "label": label, "num": num, "seed": seed,
-        "options": options, "settings": settings, "batch": batch, "precision": model.precision,
+        "mask_sha256": mask and sha256(mask), "box": box, "task": task, "label": number, "class_name": class_name,
+        "num": num, "seed": seed, "options": options, "settings": settings, "batch": batch,
+        "precision": model.precision,
     }  # fmt: skip
-    write_json(out / "edits.json", model.record(device) | record)
+    record = model.record(device) | record
+    claim(out, record, EDITS)
+    write_json(out / EDITS, record)
+    pictures = [img_3HW, veil(img_3HW, keep_hw)]
+    with autocast(device, model.precision):
+        edits = make_edits(transformer, tokenizer, img_3HW, keep_hw, number, num, seed, batch, options | settings)
+        for i, edited_3HW in enumerate(edits):
+            save_png(out / edit_name(i), edited_3HW)
+            pictures += [edited_3HW] if grid is not None and len(pictures) < GRID_COLUMNS else []
     if grid is not None:
         save_png(grid, tile([pictures]))
     print(f"{num} {'image' if num == 1 else 'images'} in {out}" + (f", {grid}" if grid else ""))
 
 
 def check_request(
-    image: Path, mask: Path | None, box: Box | None, task: Task, label: int | None, num: int, batch: int, out: Path,
+    image: Path, mask: Path | None, box: Box | None, task: Task, label: str | None, num: int, batch: int, out: Path,
     grid: Path | None,
 ) -> None:  # fmt: skip
     """Raises ValueError or OSError for what can be wrong with the arguments whatever the model."""
+    from varlite.evaluation.sample_folders import EDITS, check_claim
+
     check_counts(num=num, batch=batch)
     if (mask is None) == (box is None):
         raise ValueError("give either --mask or --box: it says what to repaint")
@@ -112,10 +120,31 @@ def check_request(
     if label is not None and task != "class":
         raise ValueError(f"--label is for --task class; {task} uses no class")
     check_images(out, grid)
-    written = {path.resolve() for path in [*(out / f"{i:05d}.png" for i in range(num)), *([grid] if grid else [])]}
     for path in (image, mask):
-        if path is not None and path.resolve() in written:
+        place = None if path is None else path.resolve()
+        if place and (place == (grid and grid.resolve()) or is_edit(place, out.resolve(), num)):
             raise ValueError(f"out: the edits would take the place of {path}; choose another folder")
+    check_claim("out", out, EDITS, grid)
+
+
+def is_edit(path: Path, out: Path, num: int) -> bool:
+    """Whether a file is where one of `num` edits in the folder `out` will be written."""
+    from varlite.evaluation.sample_folders import belongs
+
+    return path.parent == out and belongs(path.name, {"num": num})
+
+
+def parse_label(label: str | None, known: list[str] | int) -> tuple[int | None, str | None]:
+    """(number, name) of a class given by either; None where it is not given, or not known."""
+    if label is None:
+        return None, None
+    try:
+        (number, *more) = class_indices(label, known)
+    except ValueError as error:
+        raise ValueError(f"label: {error}") from None
+    if more:
+        raise ValueError(f"label: one class is needed, got {label!r}")
+    return number, None if isinstance(known, int) else known[number]
 
 
 def make_edits(
@@ -143,4 +172,4 @@ def make_edits(
                 generator=[image_generator(seed, seeded_by, i, device) for i in some],
                 on_scale=lambda step: bar.update(), **settings,
             )  # fmt: skip
-            yield from to_bytes(images).cpu()
+            yield from to_bytes(images.float()).cpu()

@@ -15,7 +15,7 @@ def evaluate(
     reference: str = "fashion",
     features: Literal["fashion", "inception"] | None = None,
     metrics: tuple[Metric, ...] = (),
-    num: int = 2000,
+    num: int | None = None,
     seed: int = 0,
     out: Path | None = None,
     samples: Path | None = None,
@@ -40,7 +40,7 @@ def evaluate(
             Its features are kept in VARLITE_CACHE.
         features: inception, or fashion, the default with the reference fashion.
         metrics: which of them; default all that can be had.
-        num: class-balanced samples; the papers take 50000.
+        num: class-balanced samples, equally many of each class; default about 2000; the papers take 50000.
         seed: random seed.
         out: write the scores, and all that is needed to repeat them, to this JSON file.
         samples: also keep the samples, as PNG files in this folder, or shuffled in a file that ends in .npz, for ADM's
@@ -54,8 +54,11 @@ def evaluate(
     from varlite.evaluation.model_cards import evaluate_any
     from varlite.evaluation.request import Request
     from varlite.io.outputs import check_file, check_folder
+    from varlite.io.places import cache_folder
 
     check_counts(num=num, batch=batch)
+    model.check()
+    check_folder("VARLITE_CACHE", cache_folder())
     if out is not None:
         check_file("out", out)
     if samples is not None and samples.suffix == ".npz":

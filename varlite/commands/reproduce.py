@@ -12,11 +12,13 @@ from varlite.training.options import Options
 OUT, RUNS = Path("out/results"), Path("runs/sweep")
 
 
-def check(out: Path, **counts: int) -> None:
+def check(out: Path, runs: Path | None = None, **counts: int) -> None:
     """Raises ValueError or OSError for a folder that cannot be written, or a number below 1."""
     from varlite.io.outputs import check_folder
 
     check_folder("out", out)
+    if runs is not None:
+        check_folder("runs", runs)
     check_counts(**counts)
 
 
@@ -95,7 +97,7 @@ def codebook(
     """
     from varlite.experiments import codebook_collapse
 
-    check(out)
+    check(out, runs)
     codebook_collapse.report(codebook_collapse.ablate_codebook(out, data, runs, training))
 
 
@@ -110,7 +112,7 @@ def sweep(runs: Path = RUNS, out: Path = OUT, training: Options = Options()) -> 
     """
     from varlite.experiments import sweep as experiment
 
-    check(out)
+    check(out, runs)
     experiment.report(experiment.sweep(out, runs, training))
 
 

@@ -10,6 +10,7 @@ from varlite.commands.common import (
     check_images,
     pick_device,
 )
+from varlite.io.class_names import class_indices
 
 
 def sample(
@@ -26,10 +27,11 @@ def sample(
     """Sample images of the classes asked for, one PNG each.
 
     Writes OUT/{class:04d}_{index:05d}.png and OUT/samples.json with everything needed to repeat it. An image depends on
-    the seed, its class and its index alone. Images go to disk as they are made, whatever their number.
+    the seed, its class and its index alone. Images go to disk as they are made, whatever their number. Those of an
+    earlier run in OUT, which its samples.json names, are removed first; a folder with others is refused.
 
     Args:
-        classes: all, or class numbers separated by commas.
+        classes: all, or names or numbers of classes separated by commas.
         num_per_class: images of each class.
         seed: random seed.
         out: folder for the images.
@@ -39,52 +41,59 @@ def sample(
     """
     from varlite.checkpoints.load import load
     from varlite.datasets.pixels import to_bytes
-    from varlite.inference import autocast, compile_blocks, prepare
+    from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
+    from varlite.inference import autocast, check_compiler, compile_blocks, prepare
     from varlite.io.files import write_json
     from varlite.io.pictures import save_png, tile
     from varlite.sampling import check_settings, generate_many
 
     check_counts(num_per_class=num_per_class, batch=batch)
     check_images(out, grid)
+    model.check()
     if compile and model.precision == "int8":
         raise ValueError("compile: int8 layers cannot be compiled; leave out one of --compile and --precision int8")
     device = pick_device(model.device)
+    if compile:
+        check_compiler(device)
+    check_claim("out", out, grid=grid)
     transformer, tokenizer = load(model.model, model.weights, device=device)
-    chosen = parse_classes(classes, transformer.config.classes)
+    known = model.classes(transformer.config.classes)
+    chosen = parse_classes(classes, known)
     check_settings(sampling.cfg, sampling.top_k, sampling.top_p, transformer.config.vocab)
 
     if compile:
         compile_blocks(transformer)
     else:
         prepare(transformer, model.precision)
-    labels = [c for c in chosen for _ in range(num_per_class)]
+    record = {"classes": chosen, "class_names": [] if isinstance(known, int) else [known[c] for c in chosen]}
+    record |= {"num_per_class": num_per_class, "seed": seed, "settings": vars(sampling), "batch": batch}
+    record = model.record(device) | record | {"precision": model.precision}
+    claim(out, record)
+    write_json(out / RECORD, record)
+    total, labels = len(chosen) * num_per_class, (c for c in chosen for _ in range(num_per_class))
     written: dict[int, int] = dict.fromkeys(chosen, 0)
     rows: dict[int, list] = {c: [] for c in chosen}
     with autocast(device, model.precision):
-        for images, batch_labels in generate_many(transformer, tokenizer, labels, seed, batch, **vars(sampling)):
-            for img_3HW, label in zip(to_bytes(images).cpu(), batch_labels, strict=True):
-                save_png(out / f"{label:04d}_{written[label]:05d}.png", img_3HW)
+        parts = generate_many(transformer, tokenizer, labels, seed, batch, total, **vars(sampling))
+        for images, batch_labels in parts:
+            for img_3HW, label in zip(to_bytes(images.float()).cpu(), batch_labels, strict=True):
+                save_png(out / sample_name(label, written[label]), img_3HW)
                 written[label] += 1
                 if grid is not None and len(rows[label]) < GRID_COLUMNS:
                     rows[label].append(img_3HW)
-    record = {"classes": chosen, "num_per_class": num_per_class, "seed": seed, "settings": vars(sampling)}
-    record |= {"batch": batch, "precision": model.precision}
-    write_json(out / "samples.json", model.record(device) | record)
     if grid is not None:
         save_png(grid, tile(list(rows.values())))
-    print(f"{len(labels)} images in {out}" + (f", {grid}" if grid else ""))
+    print(f"{total} images in {out}" + (f", {grid}" if grid else ""))
 
 
-def parse_classes(text: str, classes: int) -> list[int]:
-    """`all`, or numbers separated by commas, each in 0 .. classes - 1. Raises ValueError otherwise."""
+def parse_classes(text: str, known: list[str] | int) -> list[int]:
+    """Numbers of the classes: `all`, or names or numbers separated by commas. Raises ValueError for others."""
     if text == "all":
-        return list(range(classes))
+        return list(range(known if isinstance(known, int) else len(known)))
     try:
-        chosen = [int(word) for word in text.split(",")]
-    except ValueError:
-        chosen = []
-    if not chosen or any(not 0 <= c < classes for c in chosen) or len(set(chosen)) < len(chosen):
-        raise ValueError(
-            f"classes must be 'all' or different numbers from 0 to {classes - 1} such as 0,3, got {text!r}"
-        )
+        chosen = class_indices(text, known)
+    except ValueError as error:
+        raise ValueError(f"classes: {error}") from None
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"classes: must be different ones, got {text!r}")
     return chosen

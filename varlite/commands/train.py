@@ -2,8 +2,19 @@
 
 from pathlib import Path
 
-from varlite.commands.common import Data
+from varlite.commands.common import Data, check_weights
 from varlite.training.options import Options
+
+
+def checked(out: Path, training: Options) -> Path:
+    """The folder, if a training can be written to it. Raises an error if not, and for a seed that torch does not take:
+    before a model is loaded."""
+    from varlite.io.outputs import check_folder
+
+    check_folder("out", out)
+    if not -(2**63) <= training.seed < 2**63:
+        raise ValueError(f"seed must be a number of 64 bits, got {training.seed}")
+    return out
 
 
 def train_tokenizer(
@@ -24,7 +35,8 @@ def train_tokenizer(
     """
     from varlite.training import train_tokenizer as stage1
 
-    print(stage1.train_tokenizer(preset, data, out or Path("runs") / preset, training, start))
+    out = checked(out or Path("runs") / preset, training)
+    print(stage1.train_tokenizer(preset, data, out, training, start))
 
 
 def tune_decoder(
@@ -38,7 +50,8 @@ def tune_decoder(
     """
     from varlite.training import tune_decoder as decoder
 
-    print(decoder.tune_decoder(tokenizer, data, out or Path("runs") / f"{Path(tokenizer).name}-decoder", training))
+    out = checked(out or Path("runs") / f"{Path(tokenizer).name}-decoder", training)
+    print(decoder.tune_decoder(tokenizer, data, out, training))
 
 
 def train(
@@ -64,7 +77,9 @@ def train(
     """
     from varlite.training import train_transformer as stage2
 
-    print(stage2.train(preset, data, out or Path("runs") / preset, tokenizer, start, weights, training))
+    check_weights("weights", start, weights)
+    out = checked(out or Path("runs") / preset, training)
+    print(stage2.train(preset, data, out, tokenizer, start, weights, training))
 
 
 def train_judge(out: Path = Path("runs/fashion-judge"), training: Options = Options()) -> None:
@@ -75,7 +90,7 @@ def train_judge(out: Path = Path("runs/fashion-judge"), training: Options = Opti
     """
     from varlite.training import train_second_classifier as second
 
-    print(second.train_second_classifier(out, training))
+    print(second.train_second_classifier(checked(out, training), training))
 
 
 def train_classifier(out: Path = Path("runs/fashion-classifier"), training: Options = Options()) -> None:
@@ -86,4 +101,4 @@ def train_classifier(out: Path = Path("runs/fashion-classifier"), training: Opti
     """
     from varlite.training import train_classifier as classifier
 
-    print(classifier.train_classifier(out, training))
+    print(classifier.train_classifier(checked(out, training), training))

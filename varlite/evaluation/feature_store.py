@@ -49,6 +49,16 @@ class Rows:
             file.write(np.ascontiguousarray(block, self.dtype).tobytes())
 
 
+def check_room(num: int) -> None:
+    """Raises OSError if the disk cannot hold even the smallest features of `num` images, fashion-classifier's."""
+    cache = cache_folder()
+    free = shutil.disk_usage(next(path for path in (cache, *cache.absolute().parents) if path.exists())).free
+    if (need := 512 * num) > free:
+        raise OSError(
+            f"num: the features of {num:,} images take {need / 1e9:,.0f} GB, {cache} has {free / 1e9:,.0f} GB"
+        )
+
+
 class Processes:
     """Which process this is, and of how many: the only one, or one of those that torchrun started."""
 

@@ -14,9 +14,10 @@ from varlite.evaluation.classifier import accuracy, load_classifier
 from varlite.evaluation.metrics import rounded
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
-from varlite.evaluation.small_models import score_tokenizer
+from varlite.evaluation.small_models import default_num, score_tokenizer
 from varlite.evaluation.validation import batches_of, validate_tokenizer, validate_transformer
 from varlite.io.files import read_about, write_json
+from varlite.io.outputs import check_file
 from varlite.io.provenance import command
 from varlite.presets import MODELS
 
@@ -33,6 +34,9 @@ def evaluate_any(
     name, kind = request.model, None if request.images is not None else what_is(request.model, request.weights)
     if card and (request.images, request.reference, request.metrics) != (None, "fashion", ()):
         raise ValueError("card: it holds the default metrics of a model, on the reference fashion")
+    card_path = weights_file(name, request.weights).parent / "card.json" if card else None
+    if card_path is not None:
+        check_file("card", card_path)
     if kind not in ("tokenizer", "classifier") and data == "fashion":
         result = evaluate(request, out, device)
     else:
@@ -40,7 +44,8 @@ def evaluate_any(
         if data != "fashion":
             scores, given = on_test_split(name, kind, data), {"data": data}
         elif kind == "tokenizer":
-            scores, given = score_tokenizer(load_tokenizer(name), request.num), {"num": request.num}
+            given = {"num": request.num or default_num(10)}
+            scores = score_tokenizer(load_tokenizer(name), **given)
         else:
             test = FashionMNIST("test")
             scores = {"accuracy": accuracy(load_classifier(weights_file(name)), test.all_images, test.labels)}
@@ -52,8 +57,7 @@ def evaluate_any(
         print(f"{result['num']} samples of seed {result['settings']['seed']}; another seed gives other digits")
     for key, value in result.get("scores", {}).items():
         print(f"{key:32s} {value}")
-    if card and result:
-        card_path = weights_file(name).parent / "card.json"
+    if card_path is not None and result:
         old = read_card(str(card_path.parent.absolute()))
         write_json(card_path, old | {"scores": result["scores"], "scores_command": result["command"]})
     return result

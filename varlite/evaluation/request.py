@@ -21,7 +21,7 @@ class Request:
     reference: str = "fashion"
     features: str | None = None
     metrics: tuple[str, ...] = ()
-    num: int = 2000
+    num: int | None = None
     seed: int = 0
     cfg: float = 1.5
     top_k: int = 0

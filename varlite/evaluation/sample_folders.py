@@ -1,12 +1,13 @@
-"""Folders of samples: files named by class and number, and a samples.json that says which of them belong there."""
+"""Folders of samples or edits: a record beside the images, samples.json or edits.json, says which belong there."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from varlite.datasets.folders import images_in
 
-RECORD = "samples.json"
+RECORD, EDITS = "samples.json", "edits.json"
 
 
 def sample_name(label: int, number: int) -> str:
@@ -14,17 +15,32 @@ def sample_name(label: int, number: int) -> str:
     return f"{label:04d}_{number:05d}.png"
 
 
-def names_in(record: dict[str, Any]) -> set[str]:
-    """The files that a samples.json accounts for."""
-    return {sample_name(c, i) for c in record["classes"] for i in range(record["num_per_class"])}
+def edit_name(number: int) -> str:
+    """File name of an edit."""
+    return f"{number:05d}.png"
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """The samples.json in a folder; None where there is none, or one that is not ours."""
+def belongs(name: str, record: dict[str, Any]) -> bool:
+    """Whether a record accounts for an image. Asked for each image there is: a record may speak of any number."""
+    numbers = [int(digits) for digits in re.findall(r"\d{1,18}", name)]
+    if "classes" in record:
+        known = len(numbers) == 2 and numbers[0] in record["classes"] and numbers[1] < record["num_per_class"]
+        return known and name == sample_name(*numbers)
+    return len(numbers) == 1 and numbers[0] < record["num"] and name == edit_name(*numbers)
+
+
+def count(record: dict[str, Any]) -> int:
+    """How many images a record accounts for."""
+    return len(record["classes"]) * record["num_per_class"] if "classes" in record else record["num"]
+
+
+def read_record(folder: Path, file: str = RECORD) -> dict[str, Any] | None:
+    """The record in a folder; None where there is none, or one that is not ours."""
     try:
-        record = json.loads((folder / RECORD).read_text())
-        return record if names_in(record) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        record = json.loads((folder / file).read_text())
+        belongs(sample_name(record["classes"][0], 0) if file == RECORD else edit_name(0), record)
+        return record if count(record) > 0 else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
 
 
@@ -38,20 +54,27 @@ def check_left_over(folder: Path) -> None:
     record = read_record(folder)
     if record is None:
         return
-    wanted, found = names_in(record), images_of(folder)
-    if found != wanted:
-        more, fewer = sorted(found - wanted), sorted(wanted - found)
-        wrong = [f"{len(more)} more, such as {more[0]}"] * bool(more) + [f"{len(fewer)} fewer"] * bool(fewer)
+    found = images_of(folder)
+    more = sorted(name for name in found if not belongs(name, record))
+    fewer = count(record) - (len(found) - len(more))
+    if more or fewer:
+        wrong = [f"{len(more)} more, such as {more[0]}"] if more else []
+        wrong += [f"{fewer} fewer"] if fewer else []
         raise ValueError(
-            f"{folder / RECORD} names {len(wanted)} images and the folder holds {' and '.join(wrong)}: "
+            f"{folder / RECORD} names {count(record)} images and the folder holds {' and '.join(wrong)}: "
             "left over from another run, or not finished. Make them again in an empty folder"
         )
 
 
-def check_claim(argument: str, folder: Path) -> None:
-    """Raises ValueError if a folder for new samples holds images that no samples.json there names."""
-    record = read_record(folder)
-    strange = sorted(images_of(folder) - (names_in(record) if record else set()))
+def check_claim(argument: str, folder: Path, file: str = RECORD, grid: Path | None = None) -> None:
+    """Raises ValueError if a folder for new images holds some that no record there names, other than the `grid` that
+    will be written anew."""
+    record = read_record(folder, file)
+    strange = sorted(
+        name
+        for name in images_of(folder)
+        if not (record and belongs(name, record)) and (grid is None or (folder / name).resolve() != grid.resolve())
+    )
     if strange:
         raise ValueError(
             f"{argument}: {folder} holds {len(strange)} images that would be counted in, such as {strange[0]}: "
@@ -59,13 +82,14 @@ def check_claim(argument: str, folder: Path) -> None:
         )
 
 
-def claim(folder: Path, record: dict[str, Any]) -> bool:
-    """Make a folder ready for the samples that `record` describes; True if what is there already is of that very run.
+def claim(folder: Path, record: dict[str, Any], file: str = RECORD) -> bool:
+    """Make a folder ready for the images that `record` describes; True if what is there already is of that very run.
 
-    The images of another run are deleted, those that its samples.json names and no others.
+    The images of another run are deleted, those that its record names and no others.
     """
-    old = read_record(folder)
+    old = read_record(folder, file)
     if old is not None and old != record:
-        for name in names_in(old):
-            (folder / name).unlink(missing_ok=True)
+        for name in images_of(folder):
+            if belongs(name, old):
+                (folder / name).unlink(missing_ok=True)
     return old == record

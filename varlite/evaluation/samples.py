@@ -9,10 +9,10 @@ import torch
 from varlite.checkpoints.load import load, weights_file
 from varlite.datasets.pixels import to_bytes
 from varlite.drawing import image_generator
-from varlite.evaluation.feature_store import Work
+from varlite.evaluation.feature_store import Work, check_room
 from varlite.evaluation.image_sources import write_npz
 from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
-from varlite.evaluation.small_models import class_balanced
+from varlite.evaluation.small_models import class_balanced, default_num
 from varlite.inference import Precision, autocast, prepare
 from varlite.io.files import read_about, sha256, write_json
 from varlite.io.outputs import check_file, check_folder
@@ -25,9 +25,10 @@ class Samples:
     """Equally many samples of each class. An image depends only on the seed, its class and its number within it."""
 
     def __init__(
-        self, name: str, weights: Path | None, num: int, seed: int, settings: dict[str, Any],
+        self, name: str, weights: Path | None, num: int | None, seed: int, settings: dict[str, Any],
         precision: Precision, device: torch.device,
     ):  # fmt: skip
+        check_room(num or 0)
         self.model: Any
         self.model, self.tokenizer = load(name, weights, device=device)
         prepare(self.model, precision)
@@ -36,7 +37,7 @@ class Samples:
         path, count = weights_file(name, weights), self.model.config.classes
         named = read_about(path).get("classes") if path.suffix == ".safetensors" else None
         self.num_classes, self.classes = count, tuple(named or ())
-        self.labels = class_balanced(num, count)
+        self.labels = class_balanced(default_num(count) if num is None else num, count)
         self.size, self.channels = self.tokenizer.image_size(), self.tokenizer.config.channels
         self.record = {"weights_sha256": sha256(path), "tokenizer_sha256": fingerprint(self.tokenizer)}
         self.plan = self.record | {"seed": seed, "settings": settings, "precision": precision}
@@ -71,7 +72,8 @@ class PNGs:
         check_folder("samples", folder)
         check_claim("samples", folder)
         per_class = len(samples) // samples.num_classes
-        self.record = {"classes": list(range(samples.num_classes)), "num_per_class": per_class} | samples.plan
+        self.record = {"classes": list(range(samples.num_classes)), "class_names": list(samples.classes)}
+        self.record |= {"num_per_class": per_class} | samples.plan
 
     def begin(self) -> bool:
         """Clear the folder of another run's images; True if it already holds this run's."""
@@ -92,7 +94,7 @@ class Shuffled:
 
     def __init__(self, path: Path, samples: Samples):
         self.path, self.samples = path, samples
-        self.place = np.random.RandomState(samples.seed).permutation(len(samples))
+        self.place = np.random.RandomState(samples.seed % 2**32).permutation(len(samples))
         self.arrays = {"arr_0": ((*samples.size, 3), np.uint8)}
         check_file("samples", path)
 

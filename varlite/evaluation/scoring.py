@@ -7,6 +7,7 @@ on where it was.
 """
 
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def evaluate(request: Request, out: Path | None = None, device: str | torch.devi
     if task.processes.main:
         for remark in task.remarks:
             print(f"note: {remark}", file=sys.stderr)
+    request = task.request
     real, fake = task.reference_features(), task.image_features()
     baselines = task.baselines() if "fd_ratio" in task.metrics else {}
     if not task.processes.main:
@@ -49,7 +51,7 @@ def evaluate(request: Request, out: Path | None = None, device: str | torch.devi
     if baselines:
         scores |= beside(scores, baselines, real)
     if isinstance(task.images, Samples):
-        seconds = fake.seconds[:].sum().item() / request.num
+        seconds = fake.seconds[:].sum().item() / len(task.images)
         scores |= {"num": request.num, "seed": request.seed, "seconds_per_image": seconds}
     result = task.record() | {"scores": rounded(scores), "peak_memory": peak_memory()}
     if out is not None:
@@ -93,6 +95,8 @@ class Task:
         channels = 1 if features == "fashion" else 3
         self.reference = open_images("reference", request.reference, channels)
         self.images: Any = self.open_subject(channels)
+        if isinstance(self.images, Samples):
+            self.request = request = replace(request, num=len(self.images))
         self.metrics = choose_metrics(request, features, self.images, self.reference)
         self.layers = {name: METRICS[features][name] for name in self.metrics}
         kinds = tuple(dict.fromkeys(self.layers.values()))

@@ -68,6 +68,11 @@ class RealImages:
         return images if self.tokenizer is None else reconstruct(self.tokenizer, images)
 
 
+def default_num(classes: int) -> int:
+    """How many samples are scored unless told otherwise: 2000, or the next number below that the classes divide."""
+    return max(2000 // classes, 2) * classes
+
+
 def class_balanced(num: int, classes: int) -> torch.Tensor:
     """`num` labels, equally many of each class. Raises ValueError where that is impossible."""
     if num < 2 * classes or num % classes:

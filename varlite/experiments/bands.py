@@ -52,6 +52,10 @@ def reproduce_fashion(
     models in turns; they have no band. Raises ValueError, before anything is measured, for an unknown model, and if
     `out` holds results of other weights or another number.
     """
+    if not fashion_models():
+        raise FileNotFoundError(
+            f"{CHECKPOINTS} holds none of the models that are scored: VARLITE_DATA names the folder"
+        )
     for name in models:
         if name not in fashion_models():
             raise ValueError(f"models: {name!r} is none of {', '.join(fashion_models())}")

@@ -18,6 +18,8 @@ import torch
 from filelock import BaseFileLock
 from safetensors import SafetensorError, safe_open
 
+from varlite.datasets import Dataset, ImageFolder
+from varlite.datasets.survey import first_lines
 from varlite.io.files import atomic, clear_half_written, save_model, write_json
 from varlite.io.locks import hold
 from varlite.io.pictures import save_png
@@ -166,6 +168,11 @@ class Run:
         for name, model in (beside | {self.model_path.name: (about, tensors)}).items():
             with named(self.out / name, then):
                 save_model(self.out / name, *model)
+
+    def say_data(self, dataset: Dataset) -> None:
+        """Print what was understood of a folder of images."""
+        if isinstance(dataset, ImageFolder) and self.main:
+            print(*first_lines(dataset), sep="\n", file=sys.stderr)
 
     def say_skipped(self, skipped: dict[str, str]) -> None:
         """Print which pictures could not be read, the first of them with the reason."""

@@ -100,6 +100,7 @@ def train_parts(
     with run:
         if not run.begin({"data_sha256": train.checksum, "classes": train.classes}):
             return run.model_path
+        run.say_data(train)
         path = TokenizerTraining(run, engine, options, recipe, model, trained, perceptual, (train, test)).train()
         run.say_skipped(train.skipped | test.skipped)
         return path

@@ -72,6 +72,7 @@ def train(
         of_data = {"data_sha256": data_train.checksum, "classes": data_train.classes}
         if not run.begin({"model": asdict(config)} | of_data):
             return run.model_path
+        run.say_data(data_train)
         vq = vq.to(engine.device).requires_grad_(False)
         cache = cache_tokens(vq, data, "train", flip=options.flip, dataset=data_train)
         test_cache = cache_tokens(vq, data, "test", dataset=data_test)
