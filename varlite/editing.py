@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from varlite.drawing import Hook, Step
+from varlite.drawing import Hook, Rules, Step
 from varlite.io.checks import brief, value_range
 from varlite.models import Model, require
 from varlite.sampling import check_labels, check_pair, generate
@@ -168,6 +168,10 @@ def edit(
     """
     check_pair(model, tokenizer)
     require(model, "editing")
+    Rules(on_scale=on_scale)  # refuses what is no hook
+    for name, option in (("hide", hide), ("thin", thin), ("paste", paste)):
+        if option not in (False, True):
+            raise ValueError(f"{name} must be True or False, got {brief(option)}")
     scales = model.scales if scales is None else Scales.of(scales)
     tokenizer.check_image(img_B3HW, scales)
     check_pixels(img_B3HW)
