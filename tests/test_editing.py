@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from examples import RECTANGULAR, SIDES, lively_var, tiny_images, tiny_tokenizer
@@ -5,7 +6,7 @@ from examples import RECTANGULAR, SIDES, lively_var, tiny_images, tiny_tokenizer
 import varlite
 from varlite.datasets.fashion import FashionMNIST
 from varlite.datasets.pixels import to_float
-from varlite.editing import box_mask, edit, fill, keep_at_scale, keep_tokens, paste_weight
+from varlite.editing import box_mask, check_mask, edit, fill, keep_at_scale, keep_tokens, paste_weight
 from varlite.sampling import generate
 from varlite.scales import Scales
 
@@ -124,6 +125,77 @@ def test_a_mask_of_numbers_is_taken_as_one_of_booleans(model, tokenizer, img):
     keep = box_mask((0.2, 0.2, 0.8, 0.8), model.scales, inside=False)
     a, b = (edit(model, tokenizer, img, m, generator=seeded()) for m in (keep, keep.float()))
     assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None, SIDES, True), "box must be four fractions .* got None"),
+        (("0,0,1,1", SIDES, True), "box must be four fractions .* got '0,0,1,1'"),
+        (((0, 0, 1), SIDES, True), "four fractions"),
+        ((("a", 0, 1, 1), SIDES, True), "four fractions"),
+        (((0, 0, None, 1), SIDES, True), "four fractions"),
+        ((torch.zeros(2, 2), SIDES, True), "four fractions .* got Tensor of shape"),
+        (((0, 0, 1, 1), None, True), "scales: each side must be"),
+        (((0, 0, 1, 1), "1,2", True), "scales: each side must be"),
+        (((0, 0, 1, 1), SIDES, "outpaint"), "inside must be True or False, got 'outpaint'"),
+        (((0, 0, 1, 1), SIDES, None), "inside must be"),
+    ],
+)
+def test_wrong_arguments_of_a_box_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        box_mask(*arguments)
+
+
+@pytest.mark.parametrize("kind", [None, "mask.png", {}, [[1, 0], [1]], object()])
+def test_what_is_no_mask_is_refused(model, tokenizer, img, kind):
+    with pytest.raises(ValueError, match=r"keep must be a tensor of booleans, or of 0 and 1, got"):
+        check_mask(kind, model.scales, (10, 10))
+    with pytest.raises(ValueError, match=r"keep must be a tensor of booleans, or of 0 and 1, got"):
+        edit(model, tokenizer, img, kind)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": None}, "model must be a model .* got None"),
+        ({"model": "fashion-var-d4"}, "model must be a model .* got 'fashion-var-d4'"),
+        ({"tokenizer": None}, "tokenizer must be a tokenizer .* got None"),
+        ({"img_B3HW": None}, "img must be a tensor of floats .* got None"),
+        ({"img_B3HW": np.zeros((2, 1, 10, 10))}, "img must be a tensor of floats .* got ndarray"),
+        ({"img_B3HW": torch.zeros(1, 10, 10)}, "img must have shape"),
+        ({"img_B3HW": torch.zeros(2, 1, 10, 10, dtype=torch.uint8)}, "floating point"),
+        ({"img_B3HW": torch.zeros(2, 1, 10, 10, device="meta")}, "on the tokenizer's device, cpu, got meta"),
+        ({"img_B3HW": torch.full((2, 1, 10, 10), 255.0)}, r"img must lie in \[-1, 1\] .* got values from 255 to 255"),
+        ({"img_B3HW": torch.full((2, 1, 10, 10), float("nan"))}, r"img must lie in \[-1, 1\]"),
+        ({"img_B3HW": torch.full((2, 1, 10, 10), -float("inf"))}, r"img must lie in \[-1, 1\]"),
+        ({"keep_hw": torch.zeros(5, 5, dtype=torch.complex64) + 1j}, "only 0 .* and 1"),
+        ({"labels": 3}, "labels must be a non-empty list"),
+        ({"labels": ["cats", "dogs"]}, "no class 'cats'"),
+        ({"labels": [3, 11]}, "labels must lie in 0 .. 9"),
+        ({"labels": [3]}, "one for each of the 2 images, got 1"),
+        ({"scales": 5}, "scales: each side must be"),
+        ({"scales": [1, 2, 3]}, "img must have shape"),
+        ({"cfg": None}, "cfg"),
+        ({"generator": 1}, "generator must be"),
+        ({"on_scale": 1}, "on_scale must be a function of a Step, got 1"),
+        ({"hide": "yes"}, "hide must be True or False, got 'yes'"),
+        ({"thin": None}, "thin must be"),
+        ({"paste": 2}, "paste must be"),
+    ],
+)
+def test_wrong_arguments_of_an_edit_are_refused(model, tokenizer, img, changes, message):
+    given = {"model": model, "tokenizer": tokenizer, "img_B3HW": img, "keep_hw": torch.ones(5, 5)}
+    with pytest.raises(ValueError, match=message):
+        edit(**given | changes)
+
+
+def test_a_mask_may_be_an_array_or_a_list_and_labels_names(model, tokenizer, img, monkeypatch):
+    monkeypatch.setattr(model, "class_names", [*"abcdefghij"])
+    keep = box_mask((0.2, 0.2, 0.8, 0.8), SIDES, inside=False)
+    expected = edit(model, tokenizer, img, keep, [1, 2], generator=seeded())
+    for kind in (keep.numpy(), keep.int().tolist()):
+        assert torch.equal(edit(model, tokenizer, img, kind, ["b", "c"], generator=seeded(), scales=SIDES), expected)
 
 
 @pytest.mark.parametrize("shape", [(10, 11), (5, 4), (1, 5, 5), (25,), (0, 0)])
@@ -310,6 +382,25 @@ def test_under_thin_kept_tokens_make_up_for_what_was_drawn_beside_them():
     made_up = edit(model, tokenizer, img, keep, thin=True, generator=seeded())
     insisted = generate(model, tokenizer, [model.class_embed.null] * 8, on_scale=stubborn, generator=seeded())
     assert error(made_up) < error(insisted) / 2
+
+
+# Half precision
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "options", [{"paste": False}, {}, {"hide": True}, {"thin": True}, {"hide": True, "thin": True}]
+)
+@pytest.mark.parametrize(("inside", "labels"), [(False, None), (True, None), (False, [1, 2])])
+def test_every_edit_runs_in_half_precision_and_pastes_exact_pixels(precision, options, inside, labels):
+    model, tokenizer, img = lively_var(), tiny_tokenizer(), tiny_images()
+    keep, options = box_mask((0.2, 0.2, 0.8, 0.8), SIDES, inside), {"paste": True} | options
+    with torch.autocast("cpu", precision):
+        edited = edit(model, tokenizer, img, keep, labels, generator=seeded(), **options)
+    assert edited.shape == img.shape and edited.isfinite().all()
+    if options["paste"]:
+        pasted = paste_weight(keep.repeat_interleave(2, 0).repeat_interleave(2, 1), 1) == 1
+        assert torch.equal(edited[..., pasted], ((img + 1) / 2)[..., pasted])
 
 
 # Pasting

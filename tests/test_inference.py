@@ -1,6 +1,8 @@
+import copy
+
 import pytest
 import torch
-from examples import LABELS, lively_var, random_inputs, tiny_tokenizer, var_config
+from examples import LABELS, lively_var, random_inputs, random_tokens, tiny_tokenizer, var_config
 
 from varlite.checkpoints.assemble import twin
 from varlite.inference import autocast, prepare
@@ -85,6 +87,32 @@ def test_a_model_made_ready_for_sampling_is_neither_trained_nor_saved(precision)
         with pytest.raises(ValueError, match="can be neither trained nor saved: load it once more"):
             attempt()
     assert ready.eval() is ready
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_model_made_ready_for_sampling_learns_nothing_by_a_back_door(precision):
+    ready, tokenizer = prepare(lively_var(), precision), tiny_tokenizer()
+    with pytest.raises(ValueError, match="can be neither trained nor saved: load it once more"):
+        ready.loss(tokenizer, random_tokens(ready.scales), LABELS)
+    with torch.no_grad():
+        assert ready.loss(tokenizer, random_tokens(ready.scales), LABELS).isfinite()
+
+
+def test_a_model_of_packed_layers_is_not_copied():
+    with pytest.raises(ValueError, match="cannot be copied: load it once more"):
+        copy.deepcopy(prepare(lively_var()))
+
+
+@pytest.mark.parametrize("other", [None, "fashion-var-d4", torch.nn.Linear(1, 1), tiny_tokenizer(), (1, 2)])
+def test_what_is_no_model_is_not_made_ready(other):
+    with pytest.raises(ValueError, match=r"^model must be a model such as varlite.load gives, got "):
+        prepare(other)
+
+
+@pytest.mark.parametrize("precision", ["int4", "half", None, 16, ["int8"], torch.bfloat16])
+def test_an_unknown_precision_is_refused(precision):
+    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, float16, int8, got"):
+        prepare(lively_var(), precision)
 
 
 def test_a_torch_without_such_layers_says_so(monkeypatch):

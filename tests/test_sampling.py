@@ -1,11 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from examples import LABELS, SIDES, lively_var, tiny_tokenizer
 
-from varlite.drawing import draw, guide, gumbel_noise, image_generator, keep_top, smooth_weights
+from varlite.drawing import Rules, draw, guide, gumbel_noise, image_generator, keep_top, smooth_weights
 from varlite.inference import compile_blocks
+from varlite.models import VARConfig
 from varlite.sampling import generate, generate_many
 from varlite.scales import Scales
 
@@ -271,6 +273,13 @@ def test_the_batch_size_of_many_images_changes_none_of_them(model, tokenizer):
     assert len(results[0][1].unique(dim=0)) == 7
 
 
+@pytest.mark.parametrize("labels", [torch.tensor([3, 3, 0]), np.array([3, 3, 0]), ["d", "d", "a"], iter([3, 3, 0])])
+def test_many_images_of_labels_of_any_kind_are_those_of_the_list(model, tokenizer, labels, monkeypatch):
+    monkeypatch.setattr(model, "class_names", [*"abcdefghij"])
+    (image, some), (expected, _) = (next(generate_many(model, tokenizer, kind, 7)) for kind in (labels, [3, 3, 0]))
+    assert torch.equal(image, expected) and some == [3, 3, 0] and not torch.equal(image[0], image[1])
+
+
 def test_many_images_are_made_one_batch_after_another(model, tokenizer):
     calls = []
     stream = generate_many(model, tokenizer, [0] * 1000, 0, batch=2, on_scale=lambda step: calls.append(step.k))
@@ -301,18 +310,130 @@ def test_every_image_has_random_numbers_of_its_own():
         ({"top_p": 1.01}, "top_p must lie in 0 .off. .. 1, got 1.01"),
         ({"top_p": -0.1}, "top_p"),
         ({"top_p": math.nan}, "top_p"),
+        ({"cfg": 1e38}, "cfg must be 0 or more .* at most"),
+        ({"cfg": "high"}, "cfg .* got 'high'"),
+        ({"cfg": None}, "cfg"),
+        ({"cfg": torch.tensor([1.0, 2.0])}, r"cfg .* got Tensor of shape \(2,\)"),
+        ({"cfg": 1j}, "cfg"),
+        ({"top_k": "9"}, "top_k .* got '9'"),
+        ({"top_k": None}, "top_k"),
+        ({"top_p": "0.9"}, "top_p"),
+        ({"top_p": None}, "top_p"),
+        ({"top_p": [0.9]}, "top_p"),
+        ({"smooth": "yes"}, "smooth must be True or False, got 'yes'"),
+        ({"smooth": None}, "smooth"),
+        ({"on_scale": 3}, "on_scale must be a function of a Step, got 3"),
+        ({"on_logits": [print]}, "on_logits must be a function of a Step"),
+        ({"scales": 3}, "scales: each side must be"),
+        ({"scales": "1,2"}, "scales: each side must be"),
+        ({"scales": []}, "scales: at least one"),
+        ({"scales": [1, 2]}, "scales: this model has 4 scales"),
         ({"generator": [torch.Generator()]}, "one for each of the 2 labels, got 1"),
+        ({"generator": []}, "one for each of the 2 labels, got 0"),
+        (
+            {"generator": 0},
+            r"generator must be a .*, such as torch.Generator\(\).manual_seed\(0\), .* got 0",
+        ),
+        ({"generator": np.random.default_rng(0)}, "generator must be a torch.Generator, .*got Generator"),
+        ({"generator": [0, 1]}, r"generator .* got \[0, 1\]"),
+        ({"generator": "0"}, "generator"),
         ({"labels": []}, "labels must be a non-empty list of class indices"),
         ({"labels": [0.5, 1.0]}, "non-empty list of class indices"),
         ({"labels": [[0], [1]]}, "non-empty list of class indices"),
         ({"labels": 3}, "non-empty list of class indices, got 3"),
         ({"labels": [0, 11]}, r"labels must lie in 0 .. 9 \(10 is the null class\), got \[0, 11\]"),
         ({"labels": torch.tensor([-1])}, "labels must lie in 0 .. 9"),
+        ({"labels": None}, "class indices, got None"),
+        ({"labels": [None]}, "class indices"),
+        ({"labels": [True, False]}, "class indices"),
+        ({"labels": torch.tensor(3)}, "class indices"),
+        ({"labels": np.zeros((2, 2), int)}, "class indices"),
+        ({"labels": np.array([np.nan])}, "class indices"),
+        ({"labels": [2**70]}, "class indices"),
+        ({"labels": [[1], [2, 3]]}, "class indices"),
+        ({"labels": ["cats"]}, "no class 'cats': classes are numbers from 0 to 9"),
+        ({"labels": "10"}, "no class '10'"),
+        ({"labels": ""}, "no class is given"),
     ],
 )
 def test_an_argument_out_of_range_is_refused_before_anything_is_computed(model, tokenizer, settings, message):
     with pytest.raises(ValueError, match=message):
         generate(model, tokenizer, **{"labels": [0, 1], "on_scale": lambda step: pytest.fail("sampled")} | settings)
+
+
+@pytest.mark.parametrize("other", [None, "fashion-var-d4", torch.nn.Linear(1, 1), VARConfig(2), 3])
+def test_what_is_no_model_or_no_tokenizer_is_refused(model, tokenizer, other):
+    for pair, message in (
+        ((other, tokenizer), "^model must be a model such as varlite.load gives, got "),
+        ((model, other), "^tokenizer must be a tokenizer such as varlite.load gives, got "),
+        (((model, tokenizer), other), "^model must be a model .* got "),  # all that varlite.load gives, for the model
+    ):
+        with pytest.raises(ValueError, match=message):
+            generate(*pair, [0])
+        with pytest.raises(ValueError, match=message):
+            next(generate_many(*pair, [0], 0))
+
+
+def test_a_model_and_a_tokenizer_apart_are_refused(model, tokenizer):
+    for other, found in (
+        (tiny_tokenizer(), "torch.float64 on cpu and torch.float32 on cpu"),
+        (tiny_tokenizer().double().to("meta"), "on cpu and torch.float64 on meta"),
+    ):
+        with pytest.raises(ValueError, match=f"must be on one device and of one dtype, got .*{found}"):
+            generate(model, other, [0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((3, 0), "labels must be a non-empty list of class indices, got 3"),
+        (([], 0), "labels"),
+        (([0] * 9 + [11], 0, 2), "labels must lie in 0 .. 9"),
+        ((["dogs"], 0), "no class 'dogs'"),
+        (([0], None), "seed must be an integer, got None"),
+        (([0], 0.5), "seed must be an integer, got 0.5"),
+        (([0], "0"), "seed"),
+        (([0], 0, 0), "batch must be an integer from 1, got 0"),
+        (([0], 0, "all"), "batch must be an integer from 1, got 'all'"),
+        (([0], 0, 2.0), "batch"),
+        (([0], 0, torch.tensor([1, 2])), "batch"),
+    ],
+)
+def test_wrong_arguments_of_many_images_are_refused_before_the_first(model, tokenizer, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        next(generate_many(model, tokenizer, *arguments, on_scale=lambda step: pytest.fail("sampled")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None, 0, 0), "seed must be an integer, got None"),
+        ((0, "cats", 0), "label must be an integer, got 'cats'"),
+        ((0, 0, 1.5), "index must be an integer, got 1.5"),
+        ((0, 0, 0, "gpu"), "device: no random numbers on 'gpu': "),
+        ((0, 0, 0, "meta"), "device: no random numbers on 'meta': "),
+        ((0, 0, 0, []), "device: no random numbers on"),
+    ],
+)
+def test_random_numbers_of_an_image_need_whole_numbers_and_a_device(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        image_generator(*arguments)
+
+
+def test_rules_of_ones_own_are_checked_as_those_of_generate():
+    for wrong in ({"generator": 0}, {"on_scale": 1}, {"on_logits": "print"}, {"smooth": 2}):
+        with pytest.raises(ValueError, match=f"^{next(iter(wrong))} must be"):
+            Rules(**wrong)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_no_numbers_are_said_in_a_sentence(model, tokenizer, value):
+    def spoil(step):
+        step.logits_BlV = torch.full_like(step.logits_BlV, value)
+
+    for top_p in (0, 0.9):
+        with pytest.raises(ValueError, match="logits: NaN or infinite, or every code is ruled out"):
+            generate(model, tokenizer, [0], top_p=top_p, on_logits=spoil)
 
 
 @pytest.mark.parametrize("change", [{"vocab": 64}, {"z": 16}])
@@ -325,7 +446,25 @@ def test_a_tokenizer_with_other_codes_than_the_models_is_refused(model, change):
         generate(model, tiny_tokenizer(**change), [0], on_scale=lambda step: pytest.fail("sampled"))
 
 
-def test_labels_may_be_any_iterable_of_whole_numbers(model, tokenizer):
-    a, b, c = (tokens(model, tokenizer, labels, generator=seeded()) for labels in ([1, 2], range(1, 3), LABELS.int()))
-    assert torch.equal(a, b) and torch.equal(b, c)
+def test_labels_may_be_any_iterable_of_whole_numbers_or_of_names(model, tokenizer, monkeypatch):
+    monkeypatch.setattr(model, "class_names", [*"abcdefgh", "cats", "dogs"])
+
+    def drawn(labels):
+        return tokens(model, tokenizer, labels, generator=seeded())
+
+    expected, arrays = drawn([1, 2]), [np.array([1, 2], t) for t in (np.uint8, np.uint16, np.int64)]
+    for labels in (
+        range(1, 3),
+        LABELS.int(),
+        LABELS.to(torch.uint8),
+        *arrays,
+        {1: 0, 2: 0},
+        ["b", "c"],
+        ["b", 2],
+        "b,c",
+    ):
+        assert torch.equal(drawn(labels), expected)
+    assert torch.equal(drawn(["cats", 10]), drawn([8, 10]))  # 10 is the null class, which has no name
+    with pytest.raises(ValueError, match=r"no class 'cat': classes are a, b, .*, or numbers from 0 to 9. Did you mean"):
+        generate(model, tokenizer, ["cat"])
     assert model.scales.sides == SIDES

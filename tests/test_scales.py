@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,6 +40,9 @@ def test_split_cuts_a_sequence_into_its_scales_and_concatenation_restores_it():
     assert torch.equal(torch.cat(parts, 1), x)
     with pytest.raises(ValueError, match=r"expected 24 tokens on axis 1 .* got 23"):
         scales.split(x[:, 1:])
+    for wrong in (None, [1, 2], torch.zeros(24), np.zeros((2, 24))):
+        with pytest.raises(ValueError, match="expected 24 tokens"):
+            scales.split(wrong)
 
 
 @pytest.mark.parametrize("sides", [(1, 2, 5), RECTANGULAR])
@@ -46,6 +50,7 @@ def test_scales_survive_json_and_compare_by_value(sides):
     scales = Scales.of(sides)
     again = Scales.of(json.loads(json.dumps(scales.sides)))
     assert again == scales and hash(again) == hash(scales) and Scales.of(scales) is scales
+    assert Scales.of(np.array([1, 2, 5])) == Scales.of((1, 2, 5))
     assert Scales.of((1, 2)).sides == [1, 2] and Scales.of(((1, 1), (2, 3))).sides == [1, [2, 3]]
 
 
@@ -59,6 +64,15 @@ def test_scales_survive_json_and_compare_by_value(sides):
         ((1, 3, 2), "grow from coarse to fine, got \\(3, 3\\) before \\(2, 2\\)"),
         (((2, 1), (1, 4)), "grow"),
         ((), "at least one scale is needed, got none"),
+        (None, "each side must be .* got None"),
+        (3, "each side must be .* got 3"),
+        ("1,2,3", "each side must be .* got '1,2,3'"),
+        ((1, None), "each side"),
+        ((1.0, 2.0), "each side"),
+        ((1, float("nan")), "each side"),
+        ((1, ()), "each side"),
+        (np.array([1.5, 2]), r"each side must be .* got ndarray of shape \(2,\)"),
+        (torch.tensor([1.0]), "each side"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(sides, message):

@@ -1,3 +1,6 @@
+import warnings
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -67,11 +70,90 @@ def test_the_same_weights_serve_other_schedules_and_sides(tokenizer, sides):
         (torch.rand(2, 3, 10, 10), r"got \(2, 3, 10, 10\)"),
         (torch.rand(1, 10, 10), r"got \(1, 10, 10\)"),
         (torch.zeros(2, 1, 10, 10, dtype=torch.uint8), r"floating point in \[-1, 1\], got torch.uint8; bytes are"),
+        (torch.zeros(2, 1, 10, 10, dtype=torch.complex64), "floating point"),
+        (torch.zeros(2, 1, 10, 10, dtype=torch.bool), "floating point"),
+        (torch.zeros(2, 1, 10, 10, device="meta"), "on the tokenizer's device, cpu, got meta"),
+        (torch.zeros(()), r"got \(\)"),
+        (np.zeros((2, 1, 10, 10), np.float32), "img must be a tensor of floats .* got ndarray of shape"),
+        (None, "img must be a tensor of floats .* got None"),
+        ("cat.png", "got 'cat.png'"),
+        ([[0.0]], "must be a tensor"),
     ],
 )
-def test_an_image_that_does_not_fit_is_refused(tokenizer, img, message):
+@pytest.mark.parametrize("method", ["encode", "features"])
+def test_an_image_that_does_not_fit_is_refused(tokenizer, method, img, message):
     with pytest.raises(ValueError, match=message):
+        getattr(tokenizer, method)(img)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 255.0, 1.2, -1.2])
+def test_an_image_with_values_outside_minus_one_to_one_is_refused(tokenizer, value):
+    img = tiny_images()
+    img[1, 0, 3, 3] = value
+    with pytest.raises(ValueError, match=r"img must lie in \[-1, 1\] without NaN, got values from"):
         tokenizer.encode(img)
+
+
+def test_an_image_in_zero_to_one_is_noticed_once_and_a_flat_or_ordinary_one_is_not(tokenizer):
+    ordinary = tiny_images()
+    flat = [torch.full_like(ordinary, value) for value in (0.0, 0.5, 1.0)]
+    with warnings.catch_warnings(record=True) as seen:
+        for img in (ordinary, *flat, 0.9 + ordinary / 10):
+            tokenizer.encode(img)
+        assert seen == []
+        warnings.simplefilter("default")
+        for _ in range(3):
+            tokenizer.encode((ordinary + 1) / 2)
+    assert [str(warning.message) for warning in seen] == [
+        "img has no value below 0; it must lie in [-1, 1], and one in [0, 1] is 2 x - 1"
+    ]
+
+
+def test_an_image_of_another_kind_of_float_is_taken_as_it_is(tokenizer):
+    img = tiny_images()
+    assert all(map(torch.equal, tokenizer.encode(img.double()), tokenizer.encode(img)))
+    assert tokenizer.bfloat16().encode(img)[0].shape == (2, 1)
+
+
+def maps(*lengths, batch=2, **options):
+    return [torch.zeros(batch, l, **{"dtype": torch.int64} | options) for l in lengths]
+
+
+@pytest.mark.parametrize(
+    ("idx", "message"),
+    [
+        (None, "idx must be a list of token maps .* got None"),
+        ("tokens", "list of token maps"),
+        (torch.zeros(2, 39, dtype=torch.int64), r"list of token maps .* got Tensor of shape \(2, 39\)"),
+        ([1, 2, 3, 4], "list of token maps"),
+        ([np.zeros((2, 1), int)], "list of token maps"),
+        ([], "idx must be . to 4 maps"),
+        (maps(1, 4, 9, 25, 36), r"to 4 maps \(B, l\) with l = \(1, 4, 9, 25\), got shapes"),
+        (maps(1, 4, 8, 25), "maps"),
+        (maps(1, 4) + maps(9, 25, batch=3), "maps"),
+        ([torch.tensor(1)] * 4, "maps"),
+        ([torch.zeros(2, 1, 1, dtype=torch.int64), *maps(4, 9, 25)], "maps"),
+        (maps(1, 4, 9, 25, dtype=torch.float32), "idx must be int64 on cpu, got torch.float32 on cpu"),
+        (maps(1, 4, 9, 25, dtype=torch.uint8), "int64 on cpu, got torch.uint8"),
+        (maps(1, 4, 9, 25, device="meta"), "got torch.int64 on meta"),
+        ([*maps(1, 4, 9), torch.full((2, 25), 32)], r"idx must hold codes in 0 .. 31, got 0 to 32"),
+        ([torch.full((2, 1), -1), *maps(4, 9, 25)], "got -1 to 0"),
+    ],
+)
+@pytest.mark.parametrize("method", ["decode", "inputs"])
+def test_token_maps_that_do_not_fit_are_refused(tokenizer, method, idx, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(tokenizer, method)(idx)
+
+
+@pytest.mark.parametrize("method", ["encode", "features", "decode", "inputs"])
+@pytest.mark.parametrize("scales", [3, "1,2", [], [2, 1], [1.5]])
+def test_a_schedule_that_makes_no_sense_is_refused_and_a_list_of_sides_is_one(tokenizer, method, scales):
+    given = tiny_images() if method in ("encode", "features") else maps(1, 4, 9, 25)
+    with pytest.raises(ValueError, match="scales: "):
+        getattr(tokenizer, method)(given, scales)
+    expected = getattr(tokenizer, method)(given)
+    assert all(map(torch.equal, getattr(tokenizer, method)(given, [1, 2, 3, 5]), expected))
 
 
 def test_the_gradient_of_the_reconstruction_goes_straight_through_to_the_encoder(tokenizer):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from varlite.io.checks import brief, integer
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
@@ -39,7 +40,10 @@ Hook = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class Rules:
-    """How logits become tokens. `generate` explains and checks every entry."""
+    """How logits become tokens. `generate` explains every entry, and checks the numbers.
+
+    Raises ValueError for a generator or a hook that is none.
+    """
 
     cfg: float = 1.5
     top_k: int = 0
@@ -48,6 +52,19 @@ class Rules:
     smooth: bool = False
     on_logits: Hook | None = None
     on_scale: Hook | None = None
+
+    def __post_init__(self):
+        given = self.generator if isinstance(self.generator, list | tuple) else [self.generator]
+        if not all(isinstance(one, torch.Generator) for one in given) and self.generator is not None:
+            raise ValueError(
+                "generator must be a torch.Generator, such as torch.Generator().manual_seed(0), or a list of them, "
+                f"got {brief(self.generator)}"
+            )
+        for name in ("on_logits", "on_scale"):
+            if not callable(hook := getattr(self, name)) and hook is not None:
+                raise ValueError(f"{name} must be a function of a Step, got {brief(hook)}")
+        if self.smooth not in (False, True):
+            raise ValueError(f"smooth must be True or False, got {brief(self.smooth)}")
 
     def choose(self, step: Step, progress: float = 0.0) -> None:
         """Draw the tokens of a step: `on_logits`, the filters, the draw. `progress` is k / (K - 1), for smooth mode."""
@@ -101,7 +118,12 @@ def draw(logits_BlV: torch.Tensor, generator: Generators = None) -> torch.Tensor
     if isinstance(generator, Sequence):
         return torch.cat([draw(row[None], g) for row, g in zip(logits_BlV, generator, strict=True)])
     p_XV = logits_BlV.softmax(-1).flatten(0, 1)
-    return torch.multinomial(p_XV, 1, generator=generator).view(logits_BlV.shape[:2])
+    try:
+        return torch.multinomial(p_XV, 1, generator=generator).view(logits_BlV.shape[:2])
+    except RuntimeError:
+        if p_XV.isfinite().all():
+            raise
+        raise ValueError("logits: NaN or infinite, or every code is ruled out: look at weights and hooks") from None
 
 
 def gumbel_noise(like_BlV: torch.Tensor, generator: Generators = None) -> torch.Tensor:
@@ -123,4 +145,9 @@ def smooth_weights(logits_BlV: torch.Tensor, progress: float, generator: Generat
 
 def image_generator(seed: int, label: int, index: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Random numbers of one image, from its seed, class and number alone."""
-    return torch.Generator(device).manual_seed(((seed * 1_000_003 + label) * 1_000_003 + index) % 2**63)
+    seed, label, index = integer("seed", seed), integer("label", label), integer("index", index)
+    try:
+        generator = torch.Generator(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device: no random numbers on {brief(device)}: {str(error).splitlines()[0]}") from None
+    return generator.manual_seed(((seed * 1_000_003 + label) * 1_000_003 + index) % 2**63)

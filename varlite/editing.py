@@ -8,11 +8,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from varlite.drawing import Hook, Step
+from varlite.drawing import Hook, Rules, Step
+from varlite.io.checks import brief, value_range
 from varlite.models import Model, require
-from varlite.sampling import check_labels, generate
+from varlite.sampling import check_labels, check_pair, generate
 from varlite.scales import Scales
-from varlite.tokenizer import VQVAE
+from varlite.tokenizer import VQVAE, check_pixels
 
 
 def box_mask(box: tuple[float, float, float, float], scales: Scales, inside: bool) -> torch.Tensor:
@@ -21,25 +22,37 @@ def box_mask(box: tuple[float, float, float, float], scales: Scales, inside: boo
     `inside` True keeps the box (out-painting), False what lies around it (in-painting).
     Raises ValueError if the box is not within [0, 1] or is empty.
     """
-    y0, x0, y1, x1 = box
+    try:
+        y0, x0, y1, x1 = map(float, box)
+    except (TypeError, ValueError):
+        raise ValueError(f"box must be four fractions (y0, x0, y1, x1) within 0 .. 1, got {brief(box)}") from None
+    if inside not in (False, True):
+        raise ValueError(f"inside must be True or False, got {brief(inside)}")
     if not (0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1):
         raise ValueError(f"box must be y0 < y1 and x0 < x1 (y0, x0, y1, x1) within 0 .. 1, got {box}")
-    h, w = scales.last
+    h, w = Scales.of(scales).last
     keep_hw = torch.full((h, w), not inside)
     # round() is half to even, as in the published demo.
-    keep_hw[round(y0 * h) : round(y1 * h), round(x0 * w) : round(x1 * w)] = inside
+    keep_hw[round(y0 * h) : round(y1 * h), round(x0 * w) : round(x1 * w)] = bool(inside)
     return keep_hw
 
 
 def check_mask(keep: torch.Tensor, scales: Scales, image_size: tuple[int, int], thin: bool = False) -> torch.Tensor:
     """The mask as booleans. Raises ValueError for another size, for values other than 0 and 1, and for a region so
     thin that no token would be sampled."""
+    try:
+        keep = torch.as_tensor(keep)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"keep must be a tensor of booleans, or of 0 and 1, got {brief(keep)}") from None
     if tuple(keep.shape) not in (scales.last, image_size):
         raise ValueError(
             f"keep must have the shape of the last scale, {scales.last}, or of the image, {image_size}, "
             f"got {tuple(keep.shape)}"
         )
-    if not ((keep == 0) | (keep == 1)).all():
+    wrong = value_range(((keep != 0) & (keep != 1)).int())
+    if wrong is None:
+        return keep.bool()  # only a shape, no values
+    if wrong[1]:
         raise ValueError("keep must hold only 0 (sample) and 1 (keep), or booleans; it has other values, too")
     keep = keep.bool()
     if not keep.all() and keep_at_scale(keep, scales.K - 1, scales, thin).all():
@@ -149,14 +162,22 @@ def edit(
     on_scale: called once for each scale with a `Step`, after the kept tokens were put back.
     settings: the others are those of `generate`.
 
-    Returns images in [0, 1]. Raises ValueError for a model that cannot be edited, if `keep_hw` has another shape
-    or other values than these or marks a region too thin to sample, or if labels do not fit.
+    Returns images in [0, 1]. Raises ValueError for a model that cannot be edited, for images that are no floats in
+    [-1, 1] of the schedule's size, if `keep_hw` has another shape or other values than these or marks a region too thin
+    to sample, if labels do not fit, and as `generate` does.
     """
+    check_pair(model, tokenizer)
     require(model, "editing")
-    scales = scales or model.scales
+    Rules(on_scale=on_scale)  # refuses what is no hook
+    for name, option in (("hide", hide), ("thin", thin), ("paste", paste)):
+        if option not in (False, True):
+            raise ValueError(f"{name} must be True or False, got {brief(option)}")
+    scales = model.scales if scales is None else Scales.of(scales)
+    tokenizer.check_image(img_B3HW, scales)
+    check_pixels(img_B3HW)
     size = tokenizer.image_size(scales)
     keep_hw = check_mask(keep_hw, scales, size, thin).to(img_B3HW.device)
-    label_B = check_labels([model.config.classes] * len(img_B3HW) if labels is None else labels, model.config.classes)
+    label_B = check_labels([model.config.classes] * len(img_B3HW) if labels is None else labels, model)
     if len(label_B) != len(img_B3HW):
         raise ValueError(f"labels must be one for each of the {len(img_B3HW)} images, got {len(label_B)}")
     keep_HW = F.interpolate(keep_hw[None, None].float(), size=size)[0, 0].bool()
@@ -175,6 +196,5 @@ def edit(
     edited = generate(model, tokenizer, label_B, on_scale=both, scales=scales, **settings)
     if not paste:
         return edited
-    # Under autocast the edit is of half precision; what is kept stays exact.
-    weight_HW = paste_weight(keep_HW, tokenizer.stride // 2).to(img_B3HW.dtype)
-    return torch.lerp(edited.to(img_B3HW.dtype), (img_B3HW + 1) / 2, weight_HW)
+    original = (img_B3HW + 1) / 2  # as exact as it came, whatever precision the edit has
+    return torch.lerp(edited.to(original.dtype), original, paste_weight(keep_HW, tokenizer.stride // 2).to(original))

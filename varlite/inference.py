@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from varlite.io.checks import brief
 from varlite.transformer import Attention
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
@@ -37,7 +38,9 @@ def prepare(model: Any, precision: Precision = "float32") -> Any:
     precision, for int8 with a model that is not on the CPU in float32, and where this torch has no such layers.
     """
     if precision not in get_args(Precision):
-        raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
+        raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {brief(precision)}")
+    if not isinstance(model, nn.Module) or not hasattr(model, "abilities"):
+        raise ValueError(f"model must be a model such as varlite.load gives, got {brief(model)}")
     weight = next(model.parameters(), torch.empty(0))
     here = weight.device.type == "cpu" and weight.dtype == torch.float32
     if precision == "int8":
@@ -125,6 +128,10 @@ class SamplingLayer(nn.Module):
     def _save_to_state_dict(self, *_: Any) -> None:
         raise ValueError(self.message)
 
+    def check(self, x: torch.Tensor) -> None:
+        if x.requires_grad and torch.is_grad_enabled():  # these layers know no gradient, and all others would learn
+            raise ValueError(f"{self.message}, or use it under torch.no_grad()")
+
 
 class PackedLinear(SamplingLayer):
     """A linear layer on a CPU whose weight is reordered once, not in every product; it pays for up to 300 rows."""
@@ -134,12 +141,16 @@ class PackedLinear(SamplingLayer):
         self.in_features, self.out_features, self.bias = linear.in_features, linear.out_features, linear.bias
         self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
 
+    def __deepcopy__(self, memo: Any) -> nn.Module:
+        raise ValueError("a model made ready for sampling cannot be copied: load it once more for that")
+
     @property
     def weight(self) -> torch.Tensor:
         """The weight as it was, for a module that uses it by itself."""
         return self.packed.to_dense()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.check(x)
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
 
@@ -149,6 +160,7 @@ class Int8Linear(SamplingLayer):
         self.layer = layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.check(x)
         return self.layer(x)
 
 

@@ -4,24 +4,28 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from itertools import islice
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from varlite.drawing import Generators, Hook, Rules, image_generator
+from varlite.io.checks import brief, integer, value_range
+from varlite.io.class_names import class_indices
 from varlite.models import Model, require
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
-MOST_GUIDANCE = 1_000_000
+Labels = torch.Tensor | Iterable[int | str]
+LARGEST_CFG = 1e6  # far beyond use; logits would overflow somewhere above
 
 
 @torch.inference_mode()
 def generate(
     model: Model,
     tokenizer: VQVAE,
-    labels: torch.Tensor | Iterable[int],
+    labels: Labels,
     *,
     cfg: float = 1.5,
     top_k: int = 0,
@@ -34,7 +38,7 @@ def generate(
 ) -> torch.Tensor:
     """Sample one image for each label: (B, channels, H, W) in [0, 1], on the model's device.
 
-    labels: class indices in [0, classes]; `classes` itself is the null class.
+    labels: class indices in [0, classes], where `classes` itself is the null class, or names that the model knows.
     cfg: guidance at the last scale, >= 0. It rises linearly over the scales: t = cfg * k / (K - 1).
     top_k, top_p: keep the k likeliest codes, then the likeliest of summed probability p; 0 keeps all.
     generator: one for the batch, or a list with one for each image, which makes an image independent of its batch.
@@ -44,18 +48,22 @@ def generate(
         for a raster model a token.
     scales: another schedule than the model was trained with.
 
-    Raises ValueError for an argument out of range, a tokenizer with other codes than the model's, or a schedule that
-    the model cannot take.
+    Raises ValueError for an argument of another type or out of range, a tokenizer with other codes than the model's or
+    on another device, or a schedule that the model cannot take.
     """
     check_pair(model, tokenizer)
-    scales = scales or model.scales
+    scales = model.scales if scales is None else Scales.of(scales)
     if scales != model.scales:
         require(model, "schedules")
-    label_B = check_labels(labels, model.config.classes).to(device_of(model))
-    rules = Rules(cfg, top_k, top_p, generator, smooth, on_logits, on_scale)
+    device = device_of(model)
+    label_B = check_labels(labels, model).to(device)
     check_settings(cfg, top_k, top_p, model.config.vocab)
+    rules = Rules(cfg, top_k, top_p, generator, smooth, on_logits, on_scale)
     if isinstance(generator, Sequence) and len(generator) != len(label_B):
         raise ValueError(f"generator: a list must have one for each of the {len(label_B)} labels, got {len(generator)}")
+    for one in [generator] if isinstance(generator, torch.Generator) else generator or ():
+        if one.device.type != device.type:
+            raise ValueError(f"generator must be on the model's device, {device}, got {one.device}")
     return (model.sample(tokenizer, label_B, rules, scales) + 1) / 2
 
 
@@ -65,43 +73,56 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 
 def check_pair(model: Model, tokenizer: VQVAE) -> None:
-    """Raises ValueError unless both have as many codes, of as many channels."""
+    """Raises ValueError unless these are a model and a tokenizer of equal codes on one device."""
+    if not isinstance(model, torch.nn.Module) or not hasattr(model, "abilities"):
+        raise ValueError(f"model must be a model such as varlite.load gives, got {brief(model)}")
+    if not isinstance(tokenizer, torch.nn.Module) or not hasattr(tokenizer, "to_image"):
+        raise ValueError(f"tokenizer must be a tokenizer such as varlite.load gives, got {brief(tokenizer)}")
     ours, theirs = model.config, tokenizer.config
     if (ours.vocab, ours.z) != (theirs.vocab, theirs.z):
         raise ValueError(
             "model and tokenizer must have the same codebook size (vocab) and latent channels (z), "
             f"got vocab {ours.vocab}, z {ours.z} and vocab {theirs.vocab}, z {theirs.z}"
         )
+    a, b = (next(module.parameters()) for module in (model, tokenizer))
+    if a.device != b.device or (a.dtype != b.dtype and not torch.is_autocast_enabled(a.device.type)):
+        raise ValueError(
+            "model and tokenizer must be on one device and of one dtype, "
+            f"got {a.dtype} on {a.device} and {b.dtype} on {b.device}"
+        )
 
 
-def check_labels(labels: torch.Tensor | Iterable[int], classes: int) -> torch.Tensor:
-    """Labels as int64 (B,). Raises ValueError if there is none or one lies outside [0, classes]."""
-    if not isinstance(labels, Iterable):
-        raise ValueError(f"labels must be a non-empty list of class indices, got {labels!r}")
-    label_B = torch.as_tensor(labels if isinstance(labels, torch.Tensor) else list(labels))
-    if label_B.ndim != 1 or len(label_B) == 0 or label_B.is_floating_point():
-        raise ValueError(f"labels must be a non-empty list of class indices, got {labels!r}")
-    if label_B.min() < 0 or label_B.max() > classes:
-        raise ValueError(f"labels must lie in 0 .. {classes - 1} ({classes} is the null class), got {label_B.tolist()}")
+def check_labels(labels: Labels, model: Model) -> torch.Tensor:
+    """Labels as int64 (B,). Raises ValueError if there is none or one is no class of the model."""
+    classes = model.config.classes
+    if not isinstance(labels, torch.Tensor) and isinstance(labels, Iterable):
+        names = getattr(model, "class_names", None) or classes
+        labels = class_indices(labels, names) if isinstance(labels, str) else list(labels)
+        labels = [class_indices([label], names)[0] if isinstance(label, str) else label for label in labels]
+    try:
+        label_B = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError):
+        label_B = torch.empty(0)
+    if label_B.ndim != 1 or len(label_B) == 0 or label_B.is_floating_point() or label_B.dtype == torch.bool:
+        raise ValueError(f"labels must be a non-empty list of class indices, got {brief(labels)}")
+    low, high = value_range(label_B.long()) or (0, 0)
+    if low < 0 or high > classes:
+        raise ValueError(f"labels must lie in 0 .. {classes - 1} ({classes} is the null class), got {brief(labels)}")
     return label_B.long()
 
 
 def check_settings(cfg: float, top_k: int, top_p: float, V: int) -> None:
     """Raises ValueError that names the sampling setting out of range."""
-    if not cfg >= 0:
-        raise ValueError(f"cfg must be 0 or more (0 is no guidance), got {cfg}")
-    if cfg > MOST_GUIDANCE:
-        raise ValueError(
-            f"cfg must be at most {MOST_GUIDANCE:,}, where float32 still tells guided logits apart, got {cfg}"
-        )
-    if not (isinstance(top_k, int) and 0 <= top_k <= V):
-        raise ValueError(f"top_k must be an integer from 0 (off) to the codebook size {V}, got {top_k}")
-    if not 0 <= top_p <= 1:
-        raise ValueError(f"top_p must lie in 0 (off) .. 1, got {top_p}")
+    if not (isinstance(cfg, Real) and 0 <= cfg <= LARGEST_CFG):
+        raise ValueError(f"cfg must be 0 or more (0 is no guidance) and at most {LARGEST_CFG:g}, got {brief(cfg)}")
+    if not (isinstance(top_k, Integral) and 0 <= top_k <= V):
+        raise ValueError(f"top_k must be an integer from 0 (off) to the codebook size {V}, got {brief(top_k)}")
+    if not (isinstance(top_p, Real) and 0 <= top_p <= 1):
+        raise ValueError(f"top_p must lie in 0 (off) .. 1, got {brief(top_p)}")
 
 
 def generate_many(
-    model: Model, tokenizer: VQVAE, labels: Iterable[int], seed: int, batch: int = 64, total: int | None = None,
+    model: Model, tokenizer: VQVAE, labels: Labels, seed: int, batch: int = 64, total: int | None = None,
     **settings: Any,
 ) -> Iterator[tuple[torch.Tensor, list[int]]]:  # fmt: skip
     """Sample any number of images in batches: yields (images in [0, 1], their labels), with a progress bar.
@@ -111,11 +132,15 @@ def generate_many(
     therefore does not change which image comes out, but for float rounding of matrix products of another size.
     `settings` are those of `generate`.
     """
+    check_pair(model, tokenizer)
+    seed, batch = integer("seed", seed), integer("batch", batch, 1)
+    if not isinstance(labels, Iterable) or isinstance(labels, str | list | tuple | torch.Tensor):
+        labels = check_labels(labels, model).tolist()
     seen: Counter[int] = Counter()
     total, rest = len(labels) if isinstance(labels, Sized) else total, iter(labels)
     with tqdm(total=total, unit="image", desc="sampling", mininterval=0.5, delay=3) as bar:
-        while some := list(islice(rest, min(batch, sys.maxsize))):
-            generators = []
+        while chunk := list(islice(rest, min(batch, sys.maxsize))):
+            some, generators = check_labels(chunk, model).tolist(), []
             for label in some:
                 generators.append(image_generator(seed, label, seen[label], device_of(model)))
                 seen[label] += 1

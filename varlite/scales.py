@@ -12,8 +12,11 @@ so `x_BLC` is a batch of sequences over all scales, `idx_Bl` the tokens of one s
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import index
 
 import torch
+
+from varlite.io.checks import brief
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,14 @@ class Scales:
         """Build from sides such as `(1, 2, 3, 5, 7)` or `((1, 2), (3, 6))`; a Scales is returned unchanged."""
         if isinstance(sides, Scales):
             return sides
-        pairs: list[tuple[int, ...]] = [(s, s) if isinstance(s, int) else tuple(s) for s in sides]
+        wrong = "scales: each side must be a positive integer or a pair of them, got"
+        try:
+            pairs = [tuple(map(index, s if isinstance(s, Iterable) else (s, s))) for s in sides]
+        except TypeError:
+            raise ValueError(f"{wrong} {brief(sides)}") from None
         for pair in pairs:
-            if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
-                raise ValueError(f"scales: each side must be a positive integer or a pair of them, got {pair}")
+            if len(pair) != 2 or min(pair) < 1:
+                raise ValueError(f"{wrong} {pair}")
         for (h0, w0), (h1, w1) in pairwise(pairs):
             if h1 < h0 or w1 < w0:
                 raise ValueError(f"scales: sides must grow from coarse to fine, got {(h0, w0)} before {(h1, w1)}")
@@ -92,6 +99,7 @@ class Scales:
 
     def split(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Cut a tensor of all tokens, (B, L, ...), into one of each scale, (B, l, ...)."""
-        if x.shape[1] != self.total:
-            raise ValueError(f"expected {self.total} tokens on axis 1 for scales {self.sides}, got {x.shape[1]}")
+        if not isinstance(x, torch.Tensor) or x.ndim < 2 or x.shape[1] != self.total:
+            got = x.shape[1] if len(getattr(x, "shape", ())) > 1 else brief(x)
+            raise ValueError(f"expected {self.total} tokens on axis 1 for scales {self.sides}, got {got}")
         return list(x.split(self.lengths, dim=1))

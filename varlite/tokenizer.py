@@ -1,6 +1,7 @@
 """VQVAE: image <-> token maps, coarse to fine (VAR, arXiv 2404.02905, section 3.2)."""
 
 import hashlib
+import warnings
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from varlite.autoencoder import Decoder, Encoder
+from varlite.io.checks import brief, value_range
 from varlite.quantizer import MultiScaleQuantizer
 from varlite.scales import Scales
 
@@ -62,6 +64,10 @@ class VQVAE(nn.Module):
         self.post_quant = nn.Conv2d(c.z, c.z, 3, padding=1)
         self.decoder = Decoder(c.channels, c.z, c.ch, c.multipliers, c.decoder_blocks)
 
+    def schedule(self, scales: Scales | None) -> Scales:
+        """The scales of a call: its own, or else the tokenizer's."""
+        return self.scales if scales is None else Scales.of(scales)
+
     @property
     def stride(self) -> int:
         """Pixels of the image for each side of a latent."""
@@ -69,7 +75,7 @@ class VQVAE(nn.Module):
 
     def image_size(self, scales: Scales | None = None) -> tuple[int, int]:
         """(H, W) that a schedule of scales stands for."""
-        h, w = (scales or self.scales).last
+        h, w = self.schedule(scales).last
         return h * self.stride, w * self.stride
 
     # Image -> tokens
@@ -77,18 +83,31 @@ class VQVAE(nn.Module):
     def features(self, img_B3HW: torch.Tensor, scales: Scales | None = None) -> torch.Tensor:
         """Encoder output f_BZhw before quantization, for images in [-1, 1].
 
-        Raises ValueError for a tensor of another rank, channel count or size than the schedule asks for.
+        Raises ValueError for anything but floats of the schedule's shape on the tokenizer's device.
         """
-        expected = (self.config.channels, *self.image_size(scales))
-        if img_B3HW.ndim != 4 or tuple(img_B3HW.shape[1:]) != expected:
-            raise ValueError(f"img must have shape (B, {', '.join(map(str, expected))}), got {tuple(img_B3HW.shape)}")
-        if not img_B3HW.is_floating_point():
-            raise ValueError(f"img must be floating point in [-1, 1], got {img_B3HW.dtype}; bytes are x / 127.5 - 1")
-        return self.pre_quant(self.encoder(img_B3HW))
+        self.check_image(img_B3HW, scales)
+        return self.pre_quant(self.encoder(img_B3HW.to(self.pre_quant.weight.dtype)))
 
     def encode(self, img_B3HW: torch.Tensor, scales: Scales | None = None) -> list[torch.Tensor]:
-        """Images in [-1, 1] -> token maps [idx_Bl], one for each scale, int64 in [0, V)."""
-        return self.quantizer.encode(self.features(img_B3HW, scales), scales or self.scales)[0]
+        """Images in [-1, 1] -> token maps [idx_Bl], one for each scale, int64 in [0, V).
+
+        Raises ValueError as `features` does, and for values outside [-1, 1]. Warns if they seem to be in [0, 1].
+        """
+        self.check_image(img_B3HW, scales)
+        check_pixels(img_B3HW)
+        return self.quantizer.encode(self.features(img_B3HW, scales), self.schedule(scales))[0]
+
+    def check_image(self, img_B3HW: torch.Tensor, scales: Scales | None) -> None:
+        """Raises ValueError for images of another type, shape or device than `features` takes."""
+        shape, device = (self.config.channels, *self.image_size(scales)), self.pre_quant.weight.device
+        if not isinstance(img_B3HW, torch.Tensor):
+            raise ValueError(f"img must be a tensor of floats in [-1, 1], got {brief(img_B3HW)}")
+        if img_B3HW.ndim != 4 or tuple(img_B3HW.shape[1:]) != shape:
+            raise ValueError(f"img must have shape (B, {', '.join(map(str, shape))}), got {tuple(img_B3HW.shape)}")
+        if not img_B3HW.is_floating_point():
+            raise ValueError(f"img must be floating point in [-1, 1], got {img_B3HW.dtype}; bytes are x / 127.5 - 1")
+        if img_B3HW.device != device:
+            raise ValueError(f"img must be on the tokenizer's device, {device}, got {img_B3HW.device}")
 
     # Tokens -> image, in the three steps that sampling takes as well
 
@@ -119,8 +138,10 @@ class VQVAE(nn.Module):
 
     def inputs(self, idx: list[torch.Tensor], scales: Scales | None = None) -> torch.Tensor:
         """Teacher-forcing inputs of scales 1 .. K-1, (B, L - l_0, Z), from token maps."""
-        scales = scales or self.scales
-        f_hat, inputs = self.empty(len(idx[0]), scales), []
+        scales = self.schedule(scales)
+        self.check_tokens(idx, scales, max(1, scales.K - 1))
+        f_hat = self.empty(len(idx[0]), scales)
+        inputs = [f_hat.new_empty(len(f_hat), 0, self.config.z)]
         for k in range(scales.K - 1):
             f_hat = self.accumulate(f_hat, self.embed(idx[k]), k, scales)
             inputs.append(self.next_input(f_hat, k, scales))
@@ -128,10 +149,27 @@ class VQVAE(nn.Module):
 
     def decode(self, idx: list[torch.Tensor], scales: Scales | None = None) -> torch.Tensor:
         """Token maps [idx_Bl] -> images in [-1, 1]; the first k maps alone give the picture after k scales."""
+        scales = self.schedule(scales)
+        self.check_tokens(idx, scales)
         f_hat = self.empty(len(idx[0]), scales)
         for k, idx_Bl in enumerate(idx):
             f_hat = self.accumulate(f_hat, self.embed(idx_Bl), k, scales)
         return self.to_image(f_hat)
+
+    def check_tokens(self, idx: list[torch.Tensor], scales: Scales, least: int = 1) -> None:
+        """Raises ValueError unless these are the token maps of the first scales, at least so many of them."""
+        V, device, K = self.config.vocab, self.quantizer.codebook.weight.device, scales.K
+        if not isinstance(idx, list | tuple) or not all(isinstance(idx_Bl, torch.Tensor) for idx_Bl in idx):
+            raise ValueError(f"idx must be a list of token maps (B, l), one for each scale, got {brief(idx)}")
+        shapes = [tuple(idx_Bl.shape) for idx_Bl in idx]
+        if not least <= len(idx) <= K or shapes != [(*shapes[0][:1], l) for l in scales.lengths[: len(idx)]]:
+            raise ValueError(f"idx must be {least} to {K} maps (B, l) with l = {scales.lengths}, got shapes {shapes}")
+        for idx_Bl in idx:
+            if idx_Bl.dtype not in (torch.int64, torch.int32) or idx_Bl.device != device:
+                raise ValueError(f"idx must be int64 on {device}, got {idx_Bl.dtype} on {idx_Bl.device}")
+        found = value_range(torch.cat(idx, 1))
+        if found is not None and not 0 <= found[0] <= found[1] < V:
+            raise ValueError(f"idx must hold codes in 0 .. {V - 1}, got {found[0]:g} to {found[1]:g}")
 
     # Training
 
@@ -146,6 +184,20 @@ class VQVAE(nn.Module):
         losses = [beta * F.mse_loss(f, h.detach()) + F.mse_loss(h, f.detach()) for h in f_hats]
         f_hat = f + (f_hats[-1] - f).detach()
         return Pass(self.decoder(self.post_quant(f_hat)), torch.stack(losses).mean(), idx, f.detach(), f_hats)
+
+
+def check_pixels(img_B3HW: torch.Tensor) -> None:
+    """Raises ValueError for NaN and for values outside [-1, 1] by more than rounding.
+
+    Warns, once, where no pixel is below 0 and they are too different for a flat picture: it is probably in [0, 1].
+    """
+    low, high = value_range(img_B3HW) or (0.0, 0.0)
+    if not (low >= -1.05 and high <= 1.05):
+        raise ValueError(
+            f"img must lie in [-1, 1] without NaN, got values from {low:g} to {high:g}; bytes are x / 127.5 - 1"
+        )
+    if low >= 0 and high - low > 0.5:
+        warnings.warn("img has no value below 0; it must lie in [-1, 1], and one in [0, 1] is 2 x - 1", stacklevel=1)
 
 
 class Pass(NamedTuple):

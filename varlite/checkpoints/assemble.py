@@ -24,6 +24,8 @@ def twin(model, cls=None):
     other = on_meta(cls or type(model), model.config)
     other.load_state_dict(model.state_dict(), assign=True)
     other.scales = model.scales  # a tokenizer may serve another schedule than its configuration's
+    if hasattr(model, "class_names"):
+        other.class_names = model.class_names
     return other.train(model.training)
 
 
@@ -44,7 +46,10 @@ def open_ours(path: Path, wanted: str | None = None) -> tuple[dict[str, Any], An
     classes = about.get("classes")
     if name != "tokenizer" and classes is not None and len(classes) != config.classes:
         raise ValueError(f"{path}: its header names {len(classes)} classes, its config has {config.classes}")
-    return about, adopt(cls, config, tensors, path)
+    model = adopt(cls, config, tensors, path)
+    if name != "tokenizer":
+        model.class_names = classes
+    return about, model
 
 
 def adopt(cls: Any, config: Any, tensors: dict[str, torch.Tensor], path: Path) -> Any:

@@ -37,6 +37,7 @@ class Model(nn.Module):
     config: Any
     scales: Scales
     abilities: ClassVar[frozenset[Ability]] = frozenset()
+    class_names: list[str] | None = None  # where the file of weights has them
 
 
 @dataclass(frozen=True)
