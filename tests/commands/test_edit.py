@@ -121,7 +121,7 @@ def test_an_image_of_any_size_and_kind_is_resized_to_what_the_model_works_on(edi
         (["--box", 0, 0, "inf", 1], "box must be y0 < y1"),
         (["--box=-1", 0, 1, 1], "box must be y0 < y1"),
         (["--mask", "mask.png", "--num=-1"], "num must be at least 1"),
-        (["--mask", "mask.png", "--cfg", "1e38"], "cfg must be at most 1,000,000"),
+        (["--mask", "mask.png", "--cfg", "1e38"], "at most 1,000,000"),
         (["--mask", "mask.png", "--cfg", "nan"], "cfg must be 0 or more"),
         (["--mask", "mask.png", "--top-p", "nan"], "top_p must lie in"),
         (["--mask", "mask.png", "--top-k", 33], "top_k must be an integer"),

@@ -14,7 +14,7 @@ from varlite.evaluation.small_models import default_num
         (["--num", "2001"], "num must be a multiple of the 10 classes"),
         (["--num=-10"], "num must be at least 1, got -10"),
         (["--cfg", "nan"], "cfg must be 0 or more"),
-        (["--cfg", "1e38"], "cfg must be at most 1,000,000"),
+        (["--cfg", "1e38"], "at most 1,000,000"),
         (["--top-k", "100000"], "top_k must be an integer"),
         (["--weights", "a-file"], "weights: only the published models take it"),
         (["--images", "a-file"], "images: a-file"),

@@ -188,7 +188,7 @@ class NextScale(TransformerCosts, Model):
 
 
 @torch.no_grad()
-def initialise(model: NextScale) -> None:
+def initialise(model: Any) -> None:
     """Truncated normal everywhere, biases zero; small head, residual gates and output projections, as published."""
     c, n = model.config, len(model.branches)
     std = math.sqrt(1 / (3 * c.width))
