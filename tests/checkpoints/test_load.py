@@ -372,9 +372,7 @@ def test_a_rounded_tokenizer_still_belongs_to_its_model(sealed, tmp_path):
     assert generate(model, tokenizer, [1]).isfinite().all()
 
 
-def test_converting_names_the_tokenizer_of_the_header_or_the_preset_that_fits(
-    folder, run, tmp_path, capsys, monkeypatch
-):
+def test_converting_names_the_tokenizer_of_the_header_or_what_fits(folder, run, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out.safetensors"
     convert(run / "model.safetensors", out)
     assert read_model(out)[0]["tokenizer"] == "fashion-vq"

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -15,7 +16,8 @@ from varlite.io.records import read_record
 from varlite.models import KINDS
 from varlite.tokenizer import VQVAE, TokenizerConfig
 
-MOST_SIDE = 1024  # of a token map
+MOST_SIDE, MOST_ENTRIES = 1024, 512  # of a token map; of a list of scales or levels
+LAYERS = ("depth", "encoder_blocks", "decoder_blocks", "phi_shared")  # entries that count layers
 BUILD_ERRORS = (RuntimeError, TypeError, ValueError, ArithmeticError, IndexError, MemoryError)
 
 
@@ -42,7 +44,14 @@ def open_ours(path: Path, wanted: str | None = None) -> tuple[dict[str, Any], An
     if name != "tokenizer" and wanted == "tokenizer":
         raise ValueError(f"{path} is a {name}, not a tokenizer")
     cls, config_cls = (VQVAE, TokenizerConfig) if name == "tokenizer" else (KINDS[name].model, KINDS[name].config)
+    for entry, value in about["config"].items():
+        if isinstance(value, list) and len(value) > MOST_ENTRIES:
+            raise ValueError(f"{path}: its config: {entry!r} has {len(value)} entries, more than {MOST_ENTRIES}")
     config: Any = read_record(config_cls, about["config"], f"{path}: its config")
+    for entry in LAYERS:
+        most = max(np.ravel(getattr(config, entry, 0)), default=0)
+        if most > len(tensors):
+            raise ValueError(f"{path}: its config: {entry!r} asks for {most} layers of {len(tensors)} tensors")
     classes = about.get("classes")
     if name != "tokenizer" and classes is not None and len(classes) != config.classes:
         raise ValueError(f"{path}: its header names {len(classes)} classes, its config has {config.classes}")

@@ -113,6 +113,7 @@ def transformer_config(tensors: dict[str, torch.Tensor], source: Path | str, hea
             f"{source} is not a VAR transformer: it has no {', '.join(sorted(missing))}; "
             f"it has {', '.join(list(tensors)[:4])}, ..."
         )
+    check_sizes(tensors, source)
     levels, blocks = tensors["lvl_1L"].flatten(), [re.match(r"blocks\.(\d{1,9})\.", name) for name in tensors]
     depth = 1 + max(int(match[1]) for match in blocks if match)
     flat = [name for name in ("class_emb.weight", "word_embed.weight", "head.weight") if tensors[name].ndim != 2]
@@ -157,6 +158,7 @@ def tokenizer_config(
             f"{source} is not a VAR tokenizer: it has no {', '.join(sorted(missing))}; "
             f"it has {', '.join(list(tensors)[:4])}, ..."
         )
+    check_sizes(tensors, source)
     if tensors["encoder.conv_in.weight"].ndim != 4 or tensors["quantize.embedding.weight"].ndim != 2:
         raise ValueError(f"{source} is not a VAR tokenizer: its first layer or its codebook has another rank")
     ch, channels = tensors["encoder.conv_in.weight"].shape[:2]
@@ -198,6 +200,13 @@ def tokenizer_config(
         phi_ratio=phi_ratio,
         znorm=znorm,
     )
+
+
+def check_sizes(tensors: dict[str, torch.Tensor], source: Path | str) -> None:
+    """Raises ValueError that names a tensor without axes or without values: no published model has one."""
+    for name, tensor in tensors.items():
+        if not tensor.ndim or not tensor.numel():
+            raise ValueError(f"{source}: {name} has shape {list(tensor.shape)}: it holds no weights")
 
 
 def configure(cls: Any, source: Path | str, **entries: Any) -> Any:
