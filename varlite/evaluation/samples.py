@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from varlite.checkpoints.cards import class_names
 from varlite.checkpoints.load import load, weights_file
 from varlite.datasets.pixels import to_bytes
 from varlite.drawing import image_generator
@@ -14,7 +15,7 @@ from varlite.evaluation.image_sources import write_npz
 from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
 from varlite.evaluation.small_models import class_balanced, default_num
 from varlite.inference import Precision, autocast, prepare
-from varlite.io.files import read_about, sha256, write_json
+from varlite.io.files import sha256, write_json
 from varlite.io.outputs import check_file, check_folder
 from varlite.io.pictures import save_png
 from varlite.sampling import check_settings, generate
@@ -35,8 +36,7 @@ class Samples:
         check_settings(settings["cfg"], settings["top_k"], settings["top_p"], self.model.config.vocab)
         self.seed, self.settings, self.precision, self.device = seed, settings, precision, device
         path, count = weights_file(name, weights), self.model.config.classes
-        named = read_about(path).get("classes") if path.suffix == ".safetensors" else None
-        self.num_classes, self.classes = count, tuple(named or ())
+        self.num_classes, self.classes = count, tuple(class_names(name, weights))
         self.labels = class_balanced(default_num(count) if num is None else num, count)
         self.size, self.channels = self.tokenizer.image_size(), self.tokenizer.config.channels
         self.record = {"weights_sha256": sha256(path), "tokenizer_sha256": fingerprint(self.tokenizer)}
