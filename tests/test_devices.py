@@ -41,6 +41,7 @@ def assert_all_on(device, *values):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_a_gpu_every_result_is_on_the_gpu(kind, monkeypatch):
+    one_device_away = tiny_tokenizer()
     with on("cuda", monkeypatch) as device:
         tokenizer, model, img = built(device, kind)
         idx = tokenizer.encode(img)

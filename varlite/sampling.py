@@ -18,7 +18,7 @@ from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
 Labels = torch.Tensor | Iterable[int | str]
-LARGEST_CFG = 1e6  # far beyond use; logits would overflow somewhere above
+LARGEST_CFG = 1_000_000
 
 
 @torch.inference_mode()
@@ -113,8 +113,12 @@ def check_labels(labels: Labels, model: Model) -> torch.Tensor:
 
 def check_settings(cfg: float, top_k: int, top_p: float, V: int) -> None:
     """Raises ValueError that names the sampling setting out of range."""
-    if not (isinstance(cfg, Real) and 0 <= cfg <= LARGEST_CFG):
-        raise ValueError(f"cfg must be 0 or more (0 is no guidance) and at most {LARGEST_CFG:,.0f}, got {brief(cfg)}")
+    if not (isinstance(cfg, Real) and cfg >= 0):
+        raise ValueError(f"cfg must be 0 or more (0 is no guidance), got {brief(cfg)}")
+    if cfg > LARGEST_CFG:
+        raise ValueError(
+            f"cfg must be at most {LARGEST_CFG:,}, where float32 still tells guided logits apart, got {cfg}"
+        )
     if not (isinstance(top_k, Integral) and 0 <= top_k <= V):
         raise ValueError(f"top_k must be an integer from 0 (off) to the codebook size {V}, got {brief(top_k)}")
     if not (isinstance(top_p, Real) and 0 <= top_p <= 1):
