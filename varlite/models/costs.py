@@ -161,7 +161,7 @@ def _counted(cls: Any, text: str, config: Any, by_step: bool) -> tuple[tuple[str
     def tokens(start: int, end: int) -> torch.Tensor:
         return torch.empty(1, end - start, Z, device="meta")
 
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad(), torch.device("meta"):
         if by_step:
             given, cache = model.condition(label_B), model.make_cache()
             for k, span in enumerate(spans):
