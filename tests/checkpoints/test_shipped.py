@@ -9,6 +9,7 @@ from varlite import generate, load, load_tokenizer
 from varlite.checkpoints.load import CLASSIFIER, shipped
 from varlite.datasets.fashion import FashionMNIST
 from varlite.evaluation.classifier import accuracy, load_classifier
+from varlite.evaluation.judges.second_classifier import NAME
 from varlite.evaluation.small_models import class_balanced, reconstruct
 from varlite.evaluation.validation import validate_tokenizer
 from varlite.experiments.sweep import SWEEPS
@@ -33,7 +34,7 @@ def classifier():
 
 
 def test_every_model_that_trains_here_ships_or_is_one_of_a_sweep():
-    here = {name for name, preset in (MODELS | TOKENIZERS).items() if preset.hub is None} | {CLASSIFIER}
+    here = {name for name, preset in (MODELS | TOKENIZERS).items() if preset.hub is None} | {CLASSIFIER, NAME}
     assert CARDS.keys() <= here
     swept = {preset for arms in SWEEPS.values() for preset, _ in arms}
     recipes = {"still-vq", "still-var-d6"}  # of the colour world: to be trained
