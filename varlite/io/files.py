@@ -193,8 +193,7 @@ def check_whole(path: Path) -> None:
         raise FileNotFoundError(f"no checkpoint at {path}" + ": its training is not finished" * begun)
     if not path.is_file():
         raise ValueError(
-            f"no checkpoint at {path}, which is not a file: name the file of weights, or the folder that `varlite train` "
-            "wrote"
+            f"no checkpoint at {path}, which is not a file: name the file of weights, or the folder a training wrote"
         )
     with open(path, "rb") as file:
         head = file.read(512).lstrip().lower()
