@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from examples import lively_var, tiny_tokenizer
 from safetensors.torch import save_file
-from tiny import lively_var, tiny_tokenizer
 
 from varlite.checkpoints.assemble import build
 from varlite.checkpoints.key_map import to_published

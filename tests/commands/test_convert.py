@@ -9,7 +9,9 @@ def test_a_checkpoint_is_converted_there_and_back(varlite, tmp_path):
     tensors = to_published(lively_var())
     torch.save(tensors, tmp_path / "a.pth")
     for source, out in (("a.pth", "b.safetensors"), ("b.safetensors", "c.pth")):
-        assert varlite("convert", source, out) == (0, f"{out}\n", "")
+        status, printed, said = varlite("convert", source, out)
+        assert (status, printed) == (0, f"{out}\n")
+        assert said == "a.pth does not say which tokenizer it goes with: keep that beside it\n" * (source == "a.pth")
     back = torch.load(tmp_path / "c.pth", weights_only=True)
     assert back.keys() == tensors.keys() and all(torch.equal(back[name], t) for name, t in tensors.items())
     assert varlite("convert", "a.pth", "d.pth", "--dtype", "float16")[0] == 0

@@ -70,3 +70,18 @@ def test_more_labels_than_there_are_images_of_a_class_take_each_image_once():
 def test_scores_are_rounded_for_the_card_but_small_ones_keep_four_digits():
     assert rounded({"a": 0.123456789, "b": 3, "c": [1.23456789]}) == {"a": 0.12346, "b": 3, "c": [1.23456789]}
     assert rounded({"kid": 0.000123456, "negative": -0.000123456}) == {"kid": 0.0001235, "negative": -0.0001235}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"classes": 11}, "does not hold the model of its header: .* out.weight"),
+        ({"classes": "ten"}, "its config makes no model"),
+        ({"kinds": 10}, "its config makes no model .*unexpected keyword argument 'kinds'"),
+    ],
+)
+def test_a_classifier_whose_header_was_edited_is_refused(tmp_path, config, message):
+    path = tmp_path / "model.safetensors"
+    save_model(path, {"kind": "classifier", "config": config}, Classifier(10).state_dict())
+    with pytest.raises(ValueError, match=rf"^{path}:? {message}"):
+        load_classifier(path)

@@ -182,6 +182,8 @@ def test_a_training_leaves_config_log_checkpoint_model_and_card(trained, stage):
     assert about["kind"] == {"vq": "tokenizer", "var": "var"}[stage]
     assert about["classes"] == ["round", "square"] and all(t.isfinite().all() for t in tensors.values())
     config, card = (json.loads((folder / name).read_text()) for name in ("config.json", "card.json"))
+    sealed = about.get("tokenizer_sha256")
+    assert sealed == config.get("tokenizer_sha256") and (sealed is not None) == (stage == "var")
     assert card["training"].items() >= config.items() and card["training"]["command"].startswith("varlite train")
     assert (folder / "checkpoint.pt").exists()
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]

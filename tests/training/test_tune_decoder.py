@@ -3,7 +3,7 @@ import json
 import pytest
 
 from varlite import load_tokenizer
-from varlite.datasets.tokens import fingerprint
+from varlite.tokenizer import fingerprint
 from varlite.training.options import Options
 from varlite.training.tune_decoder import tune_decoder
 

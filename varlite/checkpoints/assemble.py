@@ -64,7 +64,8 @@ def open_ours(path: Path, wanted: str | None = None) -> tuple[dict[str, Any], An
 def adopt(cls: Any, config: Any, tensors: dict[str, torch.Tensor], path: Path) -> Any:
     """A model that uses the given tensors themselves as its weights. Raises ValueError that names what does not fit."""
     model = build(cls, config, len(tensors), path)
-    expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    weights = model.state_dict()
+    expected = {name: tuple(t.shape) for name, t in weights.items()}
     wrong = [
         name
         for name in sorted(expected.keys() | tensors.keys())
@@ -75,7 +76,7 @@ def adopt(cls: Any, config: Any, tensors: dict[str, torch.Tensor], path: Path) -
             f"{path} does not hold the model of its header: missing, extra or mis-shaped {', '.join(wrong[:6])}"
         )
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if weights[name].is_floating_point() and not tensor.is_floating_point():
             raise ValueError(f"{path}: {name} must hold real numbers, got {str(tensor.dtype).removeprefix('torch.')}")
     model.load_state_dict(tensors, assign=True)
     return model.eval()
@@ -92,8 +93,9 @@ def build(cls: Any, config: Any, tensors: int, path: Path) -> Any:
     except BUILD_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: its config makes no model ({reason})") from None
-    if max(model.scales.last) > MOST_SIDE:
-        raise ValueError(f"{path}: its config has token maps of {model.scales.last}: no side may exceed {MOST_SIDE}")
+    scales = getattr(model, "scales", None)  # a classifier has none
+    if scales is not None and max(scales.last) > MOST_SIDE:
+        raise ValueError(f"{path}: its config has token maps of {scales.last}: no side may exceed {MOST_SIDE}")
     return model
 
 

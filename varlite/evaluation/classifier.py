@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from varlite.checkpoints.assemble import adopt
 from varlite.datasets.pixels import to_float
 from varlite.io.files import read_model
 
@@ -36,9 +37,7 @@ def load_classifier(path: Path) -> Classifier:
     about, tensors = read_model(path)
     if about["kind"] != "classifier":
         raise ValueError(f"{path} is a {about['kind']}, not a classifier")
-    model = Classifier(**about["config"])
-    model.load_state_dict(tensors)
-    return model.eval()
+    return adopt(lambda config: Classifier(**config), about["config"], tensors, path).float()
 
 
 @torch.inference_mode()

@@ -192,7 +192,9 @@ def check_whole(path: Path) -> None:
         begun = (path.parent / "checkpoint.pt").exists()
         raise FileNotFoundError(f"no checkpoint at {path}" + ": its training is not finished" * begun)
     if not path.is_file():
-        raise ValueError(f"{path} is not a file: name the file of weights, or the folder that `varlite train` wrote")
+        raise ValueError(
+            f"no checkpoint at {path}, which is not a file: name the file of weights, or the folder a training wrote"
+        )
     with open(path, "rb") as file:
         head = file.read(512).lstrip().lower()
     if not head:

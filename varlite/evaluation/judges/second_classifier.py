@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from varlite.checkpoints.assemble import adopt
 from varlite.datasets.pixels import to_float
 from varlite.io.files import read_model
 from varlite.io.places import CHECKPOINTS
@@ -63,9 +64,8 @@ def load_second_classifier(path: Path = CHECKPOINTS / NAME / "model.safetensors"
     about, tensors = read_model(path)
     if about["kind"] != "second-classifier":
         raise ValueError(f"path: {path} is a {about['kind']}, not a second-classifier")
-    model = SecondClassifier(**about["config"])
-    model.load_state_dict(tensors)  # half precision in the file, copied into float32
-    return model.eval().to(memory_format=torch.channels_last)
+    model = adopt(lambda config: SecondClassifier(**config), about["config"], tensors, path)
+    return model.float().to(memory_format=torch.channels_last)  # half precision in the file
 
 
 @torch.inference_mode()
