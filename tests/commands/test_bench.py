@@ -23,7 +23,7 @@ def test_the_table_is_printed_and_the_record_written(varlite, tmp_path, monkeypa
         (["--batch", "0"], "batch must be at least 1, got 0"),
         (["--rounds=-1"], "rounds must be at least 1, got -1"),
         (["--model", "x"], "unknown model 'x'"),
-        (["--model", "a-file"], "a-file is truncated or not a safetensors file"),
+        (["--model", "a-file"], "a-file is not a checkpoint"),
         (["--weights", "a-file"], "weights: only the published models take it"),
         (["--what", "train", "--precision", "int8"], "training knows neither int8 nor compiled blocks"),
         (["--out", "/dev/null"], "out: /dev/null is a device or pipe"),

@@ -10,7 +10,7 @@ from varlite.evaluation.small_models import default_num
     ("arguments", "message"),
     [
         (["--model", "x"], "no checkpoint at x"),
-        (["--num", "1000000000000000"], "num: the features of 1,000,000,000,000,000 images take 512,000 GB"),
+        (["--num", "1000000000000000"], "num: the features of 1,000,000,000,000,000 images take 512,000,000 GB"),
         (["--num", "2001"], "num must be a multiple of the 10 classes"),
         (["--num=-10"], "num must be at least 1, got -10"),
         (["--cfg", "nan"], "cfg must be 0 or more"),

@@ -2,8 +2,7 @@ import json
 
 import pytest
 
-from varlite.experiments import ablation, bands, codebook_collapse, machine_costs, sweep
-from varlite.speed import mvar_state
+from varlite.experiments import ablation, bands, codebook_collapse, guidance, machine_costs, sweep
 
 
 @pytest.fixture
@@ -18,9 +17,11 @@ def asked(monkeypatch):
 
         monkeypatch.setattr(module, name, experiment)
 
-    scores = {"fd": 2.0, "accuracy": 0.9}
-    stand_in(bands, "reproduce_guidance", {"cfg": [{"cfg": 1.5} | scores]})
-    stand_in(ablation, "reproduce_ablation", {"rows": [{"step": "next-scale", "mean": scores}]})
+    scores = dict.fromkeys(bands.SCORES, 0.9) | {"fd": 2.0}
+    row = {"cfg": 1.5, "top_k": 0, "top_p": 0.96}
+    stand_in(guidance, "reproduce_guidance", {"cfg": [row | scores], "top_k": [], "num": 20})
+    row = {"step": "next-scale", "mean": scores, "band": {"fd": [2.0, 2.0]}, "runs": {"0": scores}}
+    stand_in(ablation, "reproduce_ablation", {"rows": [row]})
     stand_in(machine_costs, "reproduce_speed", {"bench": {"VAR-d16": {"speedup": {"varlite": {"median": 1.4}}}}})
     curve = {"codes_used": 0.5, "perplexity_per_scale": [1, 2]}
     stand_in(codebook_collapse, "ablate_codebook", {"arms": {"nothing": {"curve": [curve], "val_mse": 0.1}}})
@@ -31,11 +32,11 @@ def asked(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "experiment", "arguments", "printed"),
     [
-        (["guidance"], "reproduce_guidance", ("out/results", "2000"), "cfg 1.5  fd 2.000 accuracy 90.0%"),
+        (["guidance"], "reproduce_guidance", ("out/results", "2000"), "top-p 0.96  accuracy 0.900  fd 2.000"),
         (["ablation"], "reproduce_ablation", ("out/results", "runs/sweep", "10000"), "next-scale"),
         (["speed", "--rounds", "2"], "reproduce_speed", ("out/results", "10000", "2", "cpu"), "varlite 1.4 times"),
-        (["codebook"], "ablate_codebook", ("fashion", "runs/codebook", "out/results/codebook.json"), "50% of codes"),
-        (["sweep", "--out", "a"], "sweep", ("fashion", "runs/sweep", "a/sweep.json"), "test loss 4.0000, 3 minutes"),
+        (["codebook"], "ablate_codebook", ("out/results", "fashion", "runs/codebook"), "50% of codes"),
+        (["sweep", "--out", "a"], "sweep", ("a", "runs/sweep"), "test loss 4.0000, 3 minutes"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -48,9 +49,9 @@ def test_an_experiment_writes_to_out_results_unless_it_is_told_otherwise(
 
 
 def test_m_var_s_state_is_timed_and_written(varlite, monkeypatch, tmp_path):
-    monkeypatch.setattr(mvar_state, "SCHEDULES", {256: [1, 2], 512: [1, 3], 1024: [1, 4]})
-    monkeypatch.setattr(mvar_state, "DEPTHS", {256: 1, 512: 2})
-    monkeypatch.setattr(mvar_state, "WIDTH", 64)
+    monkeypatch.setattr(machine_costs, "SCHEDULES", {256: [1, 2], 512: [1, 3], 1024: [1, 4]})
+    monkeypatch.setattr(machine_costs, "DEPTHS_BY_SIDE", {256: 1, 512: 2})
+    monkeypatch.setattr(machine_costs, "WIDTH", 64)
     status, stdout, _ = varlite("reproduce", "mvar-state", "--rounds", 2)
     result = json.loads((tmp_path / "out" / "results" / "mvar-carried.json").read_text())
     assert status == 0 and stdout.count("times as fast, 100.0% of tokens equal") == 2
@@ -82,7 +83,7 @@ def test_a_wrong_argument_is_refused_before_any_work(refused, arguments, message
 
 def test_where_no_model_is_found_nothing_is_reported_as_done(refused, monkeypatch, tmp_path):
     monkeypatch.setattr(bands, "CHECKPOINTS", tmp_path / "nothing")
-    refused(["reproduce", "fashion"], "nothing holds no model that could be scored; VARLITE_DATA names its folder")
+    refused(["reproduce", "fashion"], "nothing holds none of the models that are scored: VARLITE_DATA names the folder")
 
 
 def test_a_place_for_trainings_that_is_a_file_is_refused(refused):

@@ -123,7 +123,7 @@ def test_options_of_sampling_are_accepted(varlite, model, tmp_path, option):
         (["--out", "a-file"], "out: a-file is a file, and a folder is needed there"),
         (["--precision", "int8", "--compile"], "compile: int8 layers cannot be compiled"),
         (["--device", "mps"], "device: there is no mps here, only"),
-        (["--model", "a-file"], "a-file is truncated or not a safetensors file"),
+        (["--model", "a-file"], "a-file is not a checkpoint"),
         (["--model", "a-folder"], "no checkpoint at a-folder/model.safetensors"),
         (["--model", "var-d16", "--weights", "a-file"], "a-file is not a checkpoint written by torch.save"),
         (["--model", "var-d16", "--weights", "small.pth"], "small.pth is not var-d16: it has depth 2, not 16"),
