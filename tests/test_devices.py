@@ -41,7 +41,6 @@ def assert_all_on(device, *values):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_a_gpu_every_result_is_on_the_gpu(kind, monkeypatch):
-    one_device_away = tiny_tokenizer()
     with on("cuda", monkeypatch) as device:
         tokenizer, model, img = built(device, kind)
         idx = tokenizer.encode(img)
@@ -82,6 +81,7 @@ def test_a_training_step_of_either_stage_stays_on_its_device(kind, monkeypatch):
 
 
 def test_mixing_devices_is_said(monkeypatch):
+    one_device_away = tiny_tokenizer()
     with on("cuda", monkeypatch) as device:
         tokenizer, model, img = built(device, "var")
         for generator in (torch.Generator("cpu"), [torch.Generator("cpu")] * 2):
