@@ -431,6 +431,7 @@ def test_logits_that_are_no_numbers_are_said_in_a_sentence(model, tokenizer, val
     def spoil(step):
         step.logits_BlV = torch.full_like(step.logits_BlV, value)
 
+    generate(model, tokenizer, [0], on_logits=str)  # a step has a text before its draw
     for top_p in (0, 0.9):
         with pytest.raises(ValueError, match="logits: NaN or infinite, or every code is ruled out"):
             generate(model, tokenizer, [0], top_p=top_p, on_logits=spoil)
@@ -462,6 +463,7 @@ def test_labels_may_be_any_iterable_of_whole_numbers_or_of_names(model, tokenize
         ["b", "c"],
         ["b", 2],
         "b,c",
+        np.array(["b", "c"]),
     ):
         assert torch.equal(drawn(labels), expected)
     assert torch.equal(drawn(["cats", 10]), drawn([8, 10]))  # 10 is the null class, which has no name

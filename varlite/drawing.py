@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from varlite.io.checks import brief, integer
+from varlite.io.checks import brief, check_switches, integer
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
@@ -26,8 +26,8 @@ class Step:
     tokenizer: VQVAE
     logits_BlV: torch.Tensor  # after guidance; after the draw -inf where a filter dropped the code
     f_hat_BZhw: torch.Tensor  # the latent map before this scale is added
-    idx_Bl: torch.Tensor = field(init=False)  # the tokens drawn
-    h_BlZ: torch.Tensor = field(init=False)  # their embeddings (in smooth mode a mixture of embeddings)
+    idx_Bl: torch.Tensor = field(init=False, repr=False)  # the tokens drawn
+    h_BlZ: torch.Tensor = field(init=False, repr=False)  # their embeddings (in smooth mode a mixture of embeddings)
 
     def image(self) -> torch.Tensor:
         """The picture if sampling stopped after this scale, (B, channels, H, W) in [0, 1]."""
@@ -63,8 +63,7 @@ class Rules:
         for name in ("on_logits", "on_scale"):
             if not callable(hook := getattr(self, name)) and hook is not None:
                 raise ValueError(f"{name} must be a function of a Step, got {brief(hook)}")
-        if self.smooth not in (False, True):
-            raise ValueError(f"smooth must be True or False, got {brief(self.smooth)}")
+        check_switches(smooth=self.smooth)
 
     def choose(self, step: Step, progress: float = 0.0) -> None:
         """Draw the tokens of a step: `on_logits`, the filters, the draw. `progress` is k / (K - 1), for smooth mode."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from varlite.drawing import Hook, Rules, Step
-from varlite.io.checks import brief, value_range
+from varlite.io.checks import brief, check_switches, value_range
 from varlite.models import Model, require
 from varlite.sampling import check_labels, check_pair, generate
 from varlite.scales import Scales
@@ -26,8 +26,7 @@ def box_mask(box: tuple[float, float, float, float], scales: Scales, inside: boo
         y0, x0, y1, x1 = map(float, box)
     except (TypeError, ValueError):
         raise ValueError(f"box must be four fractions (y0, x0, y1, x1) within 0 .. 1, got {brief(box)}") from None
-    if inside not in (False, True):
-        raise ValueError(f"inside must be True or False, got {brief(inside)}")
+    check_switches(inside=inside)
     if not (0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1):
         raise ValueError(f"box must be y0 < y1 and x0 < x1 (y0, x0, y1, x1) within 0 .. 1, got {box}")
     h, w = Scales.of(scales).last
@@ -40,8 +39,9 @@ def box_mask(box: tuple[float, float, float, float], scales: Scales, inside: boo
 def check_mask(keep: torch.Tensor, scales: Scales, image_size: tuple[int, int], thin: bool = False) -> torch.Tensor:
     """The mask as booleans. Raises ValueError for another size, for values other than 0 and 1, and for a region so
     thin that no token would be sampled."""
+    scales = Scales.of(scales)
     try:
-        keep = torch.as_tensor(keep)
+        keep = torch.as_tensor(keep).to_dense()
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"keep must be a tensor of booleans, or of 0 and 1, got {brief(keep)}") from None
     if tuple(keep.shape) not in (scales.last, image_size):
@@ -169,9 +169,7 @@ def edit(
     check_pair(model, tokenizer)
     require(model, "editing")
     Rules(on_scale=on_scale)  # refuses what is no hook
-    for name, option in (("hide", hide), ("thin", thin), ("paste", paste)):
-        if option not in (False, True):
-            raise ValueError(f"{name} must be True or False, got {brief(option)}")
+    check_switches(hide=hide, thin=thin, paste=paste)
     scales = model.scales if scales is None else Scales.of(scales)
     tokenizer.check_image(img_B3HW, scales)
     check_pixels(img_B3HW)

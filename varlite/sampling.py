@@ -7,6 +7,7 @@ from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -95,7 +96,8 @@ def check_pair(model: Model, tokenizer: VQVAE) -> None:
 def check_labels(labels: Labels, model: Model) -> torch.Tensor:
     """Labels as int64 (B,). Raises ValueError if there is none or one is no class of the model."""
     classes = model.config.classes
-    if not isinstance(labels, torch.Tensor) and isinstance(labels, Iterable):
+    labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    if isinstance(labels, Iterable) and not isinstance(labels, torch.Tensor):
         names = getattr(model, "class_names", None) or classes
         labels = class_indices(labels, names) if isinstance(labels, str) else list(labels)
         labels = [class_indices([label], names)[0] if isinstance(label, str) else label for label in labels]
@@ -138,7 +140,8 @@ def generate_many(
     """
     check_pair(model, tokenizer)
     seed, batch = integer("seed", seed), integer("batch", batch, 1)
-    if not isinstance(labels, Iterable) or isinstance(labels, str | list | tuple | torch.Tensor):
+    total = None if total is None else integer("total", total, 0)
+    if not isinstance(labels, Iterable) or isinstance(labels, str | list | tuple | torch.Tensor | np.ndarray):
         labels = check_labels(labels, model).tolist()
     seen: Counter[int] = Counter()
     total, rest = len(labels) if isinstance(labels, Sized) else total, iter(labels)

@@ -41,7 +41,7 @@ class Scales:
         wrong = "scales: each side must be a positive integer or a pair of them, got"
         try:
             pairs = [tuple(map(index, s if isinstance(s, Iterable) else (s, s))) for s in sides]
-        except TypeError:
+        except (TypeError, RuntimeError):
             raise ValueError(f"{wrong} {brief(sides)}") from None
         for pair in pairs:
             if len(pair) != 2 or min(pair) < 1:

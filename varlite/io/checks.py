@@ -1,8 +1,10 @@
 """What a refusal says of a wrong argument, and looking at the values of a tensor."""
 
 import reprlib
+from operator import index
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -16,10 +18,20 @@ def brief(value: Any) -> str:
 
 def integer(name: str, value: Any, low: int | None = None) -> int:
     """A whole number of any library. Raises ValueError for anything else and below `low`."""
-    whole = hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0 and not isinstance(value, bool)
-    if not whole or (low is not None and value < low):
+    try:
+        whole = None if isinstance(value, bool) else index(value)
+    except TypeError:
+        whole = None
+    if whole is None or (low is not None and whole < low):
         raise ValueError(f"{name} must be an integer{'' if low is None else f' from {low}'}, got {brief(value)}")
-    return value.__index__()
+    return whole
+
+
+def check_switches(**switches: Any) -> None:
+    """Raises ValueError that names an argument which is neither True nor False."""
+    for name, value in switches.items():
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False, got {brief(value)}")
 
 
 def value_range(x: torch.Tensor) -> tuple[float, float] | None:
