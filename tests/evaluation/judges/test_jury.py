@@ -74,6 +74,8 @@ def test_differences_within_the_intervals_decide_nothing():
         score(1.2), score(1.0)
     )
     assert beats(score(1.0, lower_is_better=False), score(1.2, lower_is_better=False)) == 0
+    far, near = (dataclasses.replace(score(value, 0.01), floor=0.5) for value in (-1.0, 0.4))
+    assert beats(far, near) == 0.5 and beats(near, score(0.6, 0.01)) == 1  # better than real pictures is no merit
     ranks = dict(verdict({name: report(tokens=score(1.0)) for name in "abc"}))
     assert ranks == {"a": 2, "b": 2, "c": 2}
 

@@ -21,6 +21,13 @@ class Score:
     def half(self) -> float:
         return (self.high - self.low) / 2
 
+    @property
+    def counted(self) -> float:
+        """The value, but no better than the floor: to score better than real pictures is no merit."""
+        if self.floor is None:
+            return self.value
+        return max(self.value, self.floor) if self.lower_is_better else min(self.value, self.floor)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -37,7 +44,7 @@ class Report:
 
 def beats(a: Score, b: Score) -> float:
     """1 if a is better by more than both intervals together allow for, 0 if b is, 1/2 if neither."""
-    ahead = (b.value - a.value) if a.lower_is_better else (a.value - b.value)
+    ahead = (b.counted - a.counted) if a.lower_is_better else (a.counted - b.counted)
     return 0.5 if abs(ahead) <= (a.half**2 + b.half**2) ** 0.5 else float(ahead > 0)
 
 
@@ -45,9 +52,9 @@ def verdict(reports: Mapping[str, Report], chosen_with: Collection[str] = CHOSEN
     """Sets of samples from best to worst, with their mean ranks (1 is best).
 
     The rule: a judge that had a part in any choice does not vote. Each other judge ranks the sets; two sets that it
-    cannot tell apart within their intervals share the rank. The sets are ordered by the mean of their ranks over
-    judges. Only judges that scored every set vote. Raises ValueError if none is left, or sets have different numbers of
-    images.
+    cannot tell apart within their intervals, or that are both as good as real pictures, share the rank. The sets are
+    ordered by the mean of their ranks over judges. Only judges that scored every set vote. Raises ValueError if none is
+    left, or sets have different numbers of images.
     """
     if len(sizes := {report.num for report in reports.values()}) > 1:
         raise ValueError(f"reports: scores depend on the number of images; the sets have {sorted(sizes)}")
