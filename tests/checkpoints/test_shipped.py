@@ -33,7 +33,10 @@ def classifier():
 
 
 def test_every_model_that_trains_here_ships_or_is_one_of_a_sweep():
-    here = {name for name, preset in (MODELS | TOKENIZERS).items() if preset.hub is None} | {CLASSIFIER, "fashion-judge"}
+    here = {name for name, preset in (MODELS | TOKENIZERS).items() if preset.hub is None} | {
+        CLASSIFIER,
+        "fashion-judge",
+    }
     assert CARDS.keys() <= here
     swept = {preset for arms in SWEEPS.values() for preset, _ in arms}
     recipes = {"still-vq", "still-var-d6", "fashion-markov-d4", "fashion-maskgit-d4"}  # to be trained

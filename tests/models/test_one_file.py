@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+from examples import image_folder
+
 VARIANT = """
 from dataclasses import dataclass
 
@@ -64,7 +66,8 @@ MODELS["rotary-d2"] = ModelPreset(
 """
 
 
-def test_a_variant_in_one_file_outside_the_package_trains_samples_is_scored_and_timed(tmp_path, trained):
+def test_a_variant_in_one_file_outside_the_package_trains_samples_is_scored_and_timed(tmp_path):
+    images = image_folder(tmp_path / "images", per_class=12, side=28)
     (tmp_path / "rotary.py").write_text(VARIANT)
     environment = os.environ | {"VARLITE_MODELS": str(tmp_path / "rotary.py"), "VARLITE_CACHE": str(tmp_path / "cache")}
 
@@ -75,13 +78,12 @@ def test_a_variant_in_one_file_outside_the_package_trains_samples_is_scored_and_
         return ran.stdout
 
     assert "rotary-d2" in varlite("info")
-    data = ["--data", trained / "images", "--tokenizer", trained / "vq", "--device", "cpu"]
-    varlite("train", "--preset", "rotary-d2", *data, "--out", "run")
+    varlite("train", "--preset", "rotary-d2", "--data", images, "--out", "run", "--device", "cpu")
     varlite("sample", "--model", "run", "--num-per-class", "2", "--out", "samples", "--device", "cpu")
     assert len(list((tmp_path / "samples").glob("*.png"))) == 4
     varlite("bench", "--model", "run", "--rounds", "1", "--device", "cpu", "--out", "bench.json")
     timed = json.loads((tmp_path / "bench.json").read_text())
     assert timed["ways"]["plain"]["equal"] == 1 and timed["ways"]["varlite"]["gflop"] > 0
-    varlite("evaluate", "--model", "run", "--num", "8", "--metrics", "fd", "accuracy", "--out", "scores.json",
-            "--features", "fashion", "--device", "cpu")  # fmt: skip
+    varlite("evaluate", "--model", "run", "--num", "8", "--reference", images, "--features", "fashion",
+            "--metrics", "fd", "--out", "scores.json", "--device", "cpu")  # fmt: skip
     assert json.loads((tmp_path / "scores.json").read_text())["scores"]["fd"] > 0
