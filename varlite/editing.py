@@ -91,7 +91,7 @@ def keep_tokens(idx: list[torch.Tensor], keep_hw: torch.Tensor) -> Hook:
 
 
 def keep_features(f_BZhw: torch.Tensor, keep_hw: torch.Tensor) -> Hook:
-    """The hook of thin masks: kept tokens are looked up anew, for what f lacks of the image after the scales so far.
+    """The hook of thin masks: kept tokens are re-quantized from the residual that remains after the scales so far.
 
     Where a thin mask frees a coarse token, what is drawn there reaches into the kept region, and the image's own finer
     tokens would add to something that they were not made for.

@@ -120,7 +120,7 @@ def need(row: Mapping[str, Any], keys: Iterable[str], what: str) -> None:
 
 
 def parts(row: Row, others: Sequence[Row], name: str) -> bool:
-    """Does a row part with the other published ones on score `name`?"""
+    """Does this row disagree with the other published values of score `name`?"""
     said = [round(r[name], DECIMALS[name]) for r in others if r.get(name) is not None]
     if row.get(name) is None or not said:
         return False
