@@ -42,7 +42,7 @@ def test_every_corruption_is_seen_by_some_judge_that_nothing_was_chosen_by():
 
 
 def test_the_table_says_how_it_was_made():
-    assert JUDGES["command"].startswith("python -m varlite.experiments.judge_the_judges") and len(JUDGES["seeds"]) > 1
+    assert JUDGES["command"].startswith("varlite reproduce judges") and len(JUDGES["seeds"]) > 1
     assert JUDGES["num"] >= 500 and "torch" in JUDGES["machine"] and JUDGES["versions"]["torch"]
 
 

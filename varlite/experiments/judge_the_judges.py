@@ -1,17 +1,14 @@
 """The judges judged: known corruptions of real pictures in growing strength, and what each judge says of them.
 
-    python -m varlite.experiments.judge_the_judges --out data/results/judges.json
-    python -m varlite.experiments.judge_the_judges --given ssg=runs/plain.npz,runs/ssg-0.3.npz,runs/ssg-0.6.npz
+    varlite reproduce judges
+    varlite reproduce judges --given ssg=runs/plain.npz,runs/ssg-0.3.npz,runs/ssg-0.6.npz
 
 The Fashion-MNIST test set is cut into pictures to corrupt, spare ones and a reference, anew for each seed, so that what
 is corrupted is neither in the reference nor in the training set. Whether a judge sees a corruption is decided in
 `sees`. A judge that does not must name the corruption in `blind`, in its file.
 """
 
-import argparse
 import math
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,7 @@ from varlite.evaluation.judges.interface import Judge, Pictures, Views
 from varlite.evaluation.judges.jury import open_judges, open_views
 from varlite.experiments.corruptions import CORRUPTIONS, Material
 from varlite.io.files import write_json
-from varlite.io.provenance import machine, versions
+from varlite.io.provenance import machine, this_command, versions
 
 REAL = "real"  # strength 0 of every corruption: other real pictures
 
@@ -147,25 +144,24 @@ def judge_the_judges(
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--num", type=int, default=500, help="pictures that are corrupted")
-    parser.add_argument("--reference", type=int, default=3000, help="pictures that they are compared with")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
-    parser.add_argument("--tokenizer", default="fashion-vq")
-    parser.add_argument(
-        "--given", nargs="*", default=[], help="NAME=WEAK.npz,STRONGER.npz: samples to be judged as well"
-    )
-    parser.add_argument("--imagenet", action="store_true", help="with the judge that needs timm and its weights")
-    parser.add_argument("--out", type=Path, default=Path("data/results/judges.json"))
-    options = parser.parse_args()
-    given = {name: [Path(p) for p in paths.split(",")] for name, _, paths in (x.partition("=") for x in options.given)}
-    result = judge_the_judges(
-        options.num, options.reference, options.seeds, options.tokenizer, given, options.imagenet
-    )  # fmt: skip
-    command = shlex.join(["python", "-m", "varlite.experiments.judge_the_judges", *sys.argv[1:]])
-    write_json(options.out, result | {"command": command, "machine": machine(), "versions": versions()})
+def reproduce_judges(
+    out: Path,
+    num: int = 500,
+    reference: int = 3000,
+    seeds: Sequence[int] = (0, 1, 2, 3),
+    given: Mapping[str, Sequence[Path]] | None = None,
+    imagenet: bool = False,
+) -> dict[str, Any]:
+    """`judge_the_judges` with fashion-vq's tokens, written to judges.json in the folder `out`."""
+    result = judge_the_judges(num, reference, seeds, "fashion-vq", given, imagenet)
+    write_json(out / "judges.json", result | {"command": this_command(), "machine": machine(), "versions": versions()})
+    return result
 
 
-if __name__ == "__main__":
-    main()
+def report(result: Mapping[str, Any]) -> None:
+    """Print a line for each corruption: the judges that see it, and those that do not."""
+    for name, row in result["table"].items():
+        seen = {judge: entry["sees"] for judge, entry in row.items() if isinstance(entry, dict) and "sees" in entry}
+        if seen:
+            yes, no = ([judge for judge, sees in seen.items() if sees is wanted] for wanted in (True, False))
+            print(f"{name}: seen by {', '.join(yes) or 'none'}; not by {', '.join(no) or 'none'}")
