@@ -9,6 +9,7 @@ is corrupted is neither in the reference nor in the training set. Whether a judg
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
