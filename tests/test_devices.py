@@ -60,6 +60,32 @@ def test_on_a_gpu_every_result_is_on_the_gpu(kind, monkeypatch):
         assert_all_on(device, [vars(block_cache) for block_cache in cache])
 
 
+@contextmanager
+def half_precision(dtype):
+    """Autocast for "cuda" as `torch.autocast` switches it on where there is a GPU."""
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", dtype)
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+
+
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_sampling_and_every_edit_run_in_half_precision_on_a_gpu(kind, dtype, monkeypatch):
+    with on("cuda", monkeypatch) as device, half_precision(dtype):
+        tokenizer, model, img = built(device, kind)
+        assert_all_on(device, generate(model, tokenizer, [1, 2]), generate(model, tokenizer, [1, 2], smooth=True))
+        for inside, labels in ((False, None), (True, None), (False, [1, 2])):
+            keep = box_mask((0.2, 0.2, 0.8, 0.8), model.scales, inside)
+            for options in ({}, {"paste": True}, {"thin": True, "paste": True}):  # hide looks at values
+                edited = edit(model, tokenizer, img, keep, labels, **options)
+                assert_all_on(device, edited)
+                assert edited.shape == img.shape
+
+
 # Autograd wants a driver for "cuda", so this one takes a device that needs none.
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_step_of_either_stage_stays_on_its_device(kind, monkeypatch):

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from varlite.io.files import write_json
+from varlite.io.launcher import check_launcher
 from varlite.io.places import cache_folder
 
 
@@ -64,6 +65,7 @@ class Processes:
 
     def __init__(self, device: torch.device):
         self.state, self.device, self.index, self.count = None, device, 0, 1
+        check_launcher()
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             from accelerate import PartialState
 

@@ -10,11 +10,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 
 from varlite.datasets import DATASETS
 from varlite.datasets.folders import images_in
-from varlite.datasets.pixels import MODES, POOL, convert
+from varlite.datasets.pixels import MODES, POOL, convert, open_picture
 from varlite.evaluation.feature_store import Rows
 from varlite.io.files import atomic, sha256
 
@@ -89,7 +88,7 @@ class Folder:
 
     def _image(self, name: str) -> torch.Tensor:
         try:
-            with Image.open(self.folder / name) as file:
+            with open_picture(self.folder / name) as file:
                 image = convert(file, self.channels)
         except Exception as error:
             raise ValueError(f"{self.folder / name} cannot be read ({type(error).__name__}: {error})") from None

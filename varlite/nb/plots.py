@@ -6,6 +6,7 @@ A function that makes a figure leaves it current, for the notebook to show; one 
 
 import base64
 import io
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ plt.rcParams.update({
     "figure.dpi": 90, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "legend.fontsize": 8, "hatch.color": "white",
 })  # fmt: skip
+
+
+def show_figures_in_notebooks() -> None:
+    """Undo MPLBACKEND=Agg, which many servers and containers set: under it a notebook shows no figure at all."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is not None and hasattr(shell, "kernel") and plt.get_backend().lower() == "agg":
+        shell.run_line_magic("matplotlib", "inline")
+
+
+show_figures_in_notebooks()
 
 
 def scale_colours(K: int) -> list[tuple[float, float, float]]:
