@@ -87,11 +87,8 @@ class Folder:
         return torch.stack(list(POOL.map(self._image, self.names[rows])))
 
     def _image(self, name: str) -> torch.Tensor:
-        try:
-            with open_picture(self.folder / name) as file:
-                image = convert(file, self.channels)
-        except Exception as error:
-            raise ValueError(f"{self.folder / name} cannot be read ({type(error).__name__}: {error})") from None
+        with open_picture(self.folder / name) as file:
+            image = convert(file, self.channels)
         if image.size != self.size[::-1] and self.size != (0, 0):
             raise ValueError(
                 f"{self.folder / name} is {image.height} x {image.width}, {self.names[0]} is "
