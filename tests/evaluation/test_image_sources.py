@@ -16,7 +16,7 @@ def test_images_of_two_sizes_and_damaged_ones_are_named(cache, tmp_path):
     with pytest.raises(ValueError, match=r"other.png is 28 x 20, 00000.png is 28 x 28: all images must have one size"):
         evaluate(Request(images=str(folder), features="fashion", metrics=("fd",)))
     (folder / "other.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="other.png cannot be read: not an image"):
+    with pytest.raises(ValueError, match=r"other.png cannot be read: not an image"):
         evaluate(Request(images=str(folder), features="fashion", metrics=("fd",)))
 
 
