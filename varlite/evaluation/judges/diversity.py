@@ -20,10 +20,14 @@ from varlite.evaluation.judges.interface import Judge, Pictures, need_labels
 from varlite.evaluation.statistics import covered
 
 LEAST = 4  # images of a class, for a neighbour and for k = 3
-BLIND: dict[str, frozenset[str]] = {  # corruptions it may miss
-    "spread_pixels": frozenset(), "spread_features": frozenset(), "nearest_pixels": frozenset(),
-    "nearest_features": frozenset(), "recall_first": frozenset(), "recall_second": frozenset(),
-}  # fmt: skip
+BLIND = {  # corruptions (experiments/corruptions.py) that they miss
+    "spread_pixels": frozenset({"dropped", "jpeg", "memorised", "noise"}),
+    "spread_features": frozenset({"dropped", "jpeg", "memorised", "sharpen"}),
+    "nearest_pixels": frozenset({"dropped", "memorised"}),
+    "nearest_features": frozenset({"dropped", "jpeg", "memorised", "sharpen"}),
+    "recall_first": frozenset({"class_means", "memorised", "sharpen"}),
+    "recall_second": frozenset({"class_means", "memorised"}),
+}
 
 
 def class_rows(rows_NX: torch.Tensor) -> dict[int, torch.Tensor]:

@@ -11,7 +11,7 @@ neighbour reasoning of arXiv 1806.07755 and the data-copying test of arXiv 2004.
 Sees: copies, and copies with small changes, as long as the change is smaller than the gap between neighbours.
 Fooled by: shifts, mirrors and noise, for pixels (features forgive some of it); copies of parts; an even mixture of
 copies and bad samples. It is no judge of quality: pure noise is far from all training pictures and scores as well as
-can be. Smooth pictures lie nearer to everything in pixels, so blur, low contrast and class means raise it without
+can be. In pixels smooth pictures lie nearer to everything: a slight blur or class means raise it without
 memorising.
 """
 
@@ -20,7 +20,12 @@ import torch
 from varlite.evaluation.judges.interface import Judge, Pictures
 
 BLOCK = 4000
-BLIND: dict[str, frozenset[str]] = {"memorised_pixels": frozenset(), "memorised_features": frozenset()}
+BLIND = {  # corruptions (experiments/corruptions.py) that they miss: all but copies, and class means for pixels
+    "memorised_pixels": frozenset({"blur", "contrast", "dropped", "duplicated", "jpeg", "noise", "sharpen"}),
+    "memorised_features": frozenset(
+        {"blur", "class_means", "contrast", "dropped", "duplicated", "jpeg", "noise", "sharpen"}
+    ),
+}
 
 
 def nearest(x_NX: torch.Tensor, y_MX: torch.Tensor, skip_N: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:

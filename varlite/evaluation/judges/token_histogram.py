@@ -25,9 +25,9 @@ from varlite.evaluation.judges.interface import Judge, Pictures, Views
 from varlite.tokenizer import VQVAE
 
 GROUPS = 32
-BLIND: dict[str, frozenset[str]] = {  # corruptions it may miss
-    "tokens": frozenset(), "token_pairs": frozenset(), "drawn_tokens": frozenset(), "drawn_pairs": frozenset(),
-}  # fmt: skip
+BLIND = {  # corruptions (experiments/corruptions.py) that they miss
+    name: frozenset({"memorised"}) for name in ("tokens", "token_pairs", "drawn_tokens", "drawn_pairs")
+}
 
 
 def token_view(tokenizer: VQVAE) -> Views:
