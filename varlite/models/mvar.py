@@ -93,8 +93,8 @@ class MVAR(VAR):
         return mask_LL & mask_LL.T  # block-diagonal: its own scale only
 
     def published_constants(self) -> dict[str, torch.Tensor]:
-        lengths = torch.tensor(self.scales.lengths, dtype=torch.int32)
-        of_blocks = {f"blocks.{i}.attn.patch_nums": lengths for i in range(self.config.depth)}
+        lengths, depth = self.scales.lengths, self.config.depth
+        of_blocks = {f"blocks.{i}.attn.patch_nums": torch.tensor(lengths, dtype=torch.int32) for i in range(depth)}
         return super().published_constants() | of_blocks
 
 

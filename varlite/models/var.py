@@ -76,9 +76,8 @@ class VAR(NextScale):
         """{published name: value} of the published tensors that are not weights but follow from the configuration."""
         mask_LL = self.published_mask()
         bias = torch.zeros(1, 1, *mask_LL.shape).masked_fill(~mask_LL, -torch.inf)
-        zero = torch.zeros(self.config.width)
         return {"lvl_1L": self.scales.levels()[None], "attn_bias_for_masking": bias} | {
-            f"blocks.{i}.attn.zero_k_bias": zero for i in range(self.config.depth)
+            f"blocks.{i}.attn.zero_k_bias": torch.zeros(self.config.width) for i in range(self.config.depth)
         }
 
     def published_mask(self) -> torch.Tensor:
