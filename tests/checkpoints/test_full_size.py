@@ -14,11 +14,11 @@ def peak():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Not ru_maxrss: on Linux a process inherits that of the one that started it, here pytest's.
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
-start = time.monotonic()
+start, base = time.monotonic(), peak()  # before the weights
 model, tokenizer = varlite.load("var-d16", weights=sys.argv[1])
 loaded, peak_loaded = time.monotonic(), peak()
 image = varlite.generate(model, tokenizer, [207], generator=torch.Generator().manual_seed(0))
-print(*image.shape, bool(image.isfinite().all()), loaded - start, time.monotonic() - loaded, peak_loaded, peak())
+print(*image.shape, bool(image.isfinite().all()), loaded - start, time.monotonic() - loaded, peak_loaded - base, peak())
 """
 
 
@@ -43,11 +43,12 @@ def test_d16_is_loaded_by_memory_map_and_samples_an_image_of_256_pixels(folder):
     assert weights > 1.6e9
     done = subprocess.run([sys.executable, "-c", SAMPLE, folder], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    *shape, finite, load_s, sample_s, peak_loaded, peak = done.stdout.split()
+    *shape, finite, load_s, sample_s, more_when_loaded, peak = done.stdout.split()
     print(
         f"{float(load_s):.1f} s to load, {float(sample_s):.1f} s to sample, {int(peak) / weights:.2f} x weights at peak"
     )
     assert shape == ["1", "3", "256", "256"] and finite == "True"
-    assert int(peak_loaded) < 1.3 * weights
+    # Loading looks at every weight once, for NaN; mapped pages count while they are there, and no weight is copied.
+    assert int(more_when_loaded) < 1.3 * weights
     assert int(peak) < 2 * weights
     assert float(load_s) < 60 and float(sample_s) < 200

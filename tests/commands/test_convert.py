@@ -23,7 +23,7 @@ def test_a_checkpoint_is_converted_there_and_back(varlite, tmp_path):
     [
         (["nothing.pth", "out.safetensors"], "no checkpoint at nothing.pth"),
         (["nothing.safetensors", "out.pth"], "no checkpoint at nothing.safetensors"),
-        (["", "out.safetensors"], ". is not a file"),
+        (["", "out.safetensors"], "no checkpoint at ., which is not a file"),
         (["-", "out.safetensors"], "no checkpoint at -"),
         (["a-folder.pth", "out.safetensors"], "a-folder.pth"),
         (["a-file", "out"], "OUT must be a .safetensors or .pth file, got out"),
