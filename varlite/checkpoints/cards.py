@@ -45,16 +45,20 @@ def class_names(name: str | Path, weights: str | Path | None = None) -> list[str
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
 
-def last_logged(name: str) -> dict[str, Any]:
-    """The last line of the training's log: losses, speed, and of a tokenizer the health of its codebook.
+def read_log(folder: str | Path) -> list[dict[str, Any]]:
+    """The lines of a training's log so far: losses, speed, and of a tokenizer the health of its codebook.
 
     A line that is still being written does not count. Raises ValueError, naming file and line, for a damaged one.
     """
-    path = card_folder(name) / "log.jsonl"
-    lines = read_text(path).split("\n")[:-1] if path.exists() else []
-    if not lines:
-        return {}
-    source = f"{path}, line {len(lines)}"
-    record = parse_object(lines[-1], source)
-    check_entries(record, LOG, source)
-    return record
+    path = Path(folder) / "log.jsonl"
+    records = []
+    for number, line in enumerate(read_text(path).split("\n")[:-1] if path.exists() else [], 1):
+        records.append(parse_object(line, f"{path}, line {number}"))
+        check_entries(records[-1], LOG, f"{path}, line {number}")
+    return records
+
+
+def last_logged(name: str) -> dict[str, Any]:
+    """The last line of the log beside a card; {} where there is none."""
+    lines = read_log(card_folder(name))
+    return lines[-1] if lines else {}

@@ -30,12 +30,13 @@ def table() -> str:
         if not scores:
             shown = "weights from the hub, or --weights" if preset.hub else "to be trained"
         elif name in TOKENIZERS:
-            perplexity = ", ".join(f"{p:.0f}" for p in scores["perplexity_per_scale"])
-            shown = f"MSE {scores['val_mse']:.4f}, {scores['codes_used']:.0%} of codes used, perplexity {perplexity}"
-        elif "accuracy" in scores:
+            perplexity = ", ".join(f"{p:.0f}" for p in scores.get("perplexity_per_scale", ()))
+            error, used = (scores.get(score, float("nan")) for score in ("val_mse", "codes_used"))
+            shown = f"MSE {error:.4f}, {used:.0%} of codes used, perplexity {perplexity}"
+        elif {"accuracy", "fd_ratio"} <= scores.keys():
             shown = f"accuracy {scores['accuracy']:.1%}, FD ratio {scores['fd_ratio']:.2f}"
         else:
-            shown = f"test loss {scores['val_loss']:.2f}"
+            shown = f"test loss {scores.get('val_loss', float('nan')):.2f}"
         sides = ",".join(map(str, scales.sides))
         lines.append(f"{name:{wide}s} {parameters(build_empty(name)):13,d} {scales.total:6d}  {sides:36s} {shown}")
     lines.append(

@@ -25,6 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from varlite.io.files import write_json
+from varlite.io.records import read_object
 
 NAME, VERSION = "emoji-datasource-google", "16.0.0"
 # Base64, as the registry writes it.
@@ -58,7 +59,7 @@ def fetch_emoji(out: Path) -> dict[str, Any]:
     Raises ValueError if OUT is something else or the download is not the pinned file, OSError without a network.
     """
     if (out / "counts.json").is_file():
-        return json.loads((out / "counts.json").read_text())
+        return read_object(out / "counts.json")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out: {out} exists and holds something else: name a folder that does not exist yet")
     out.parent.mkdir(parents=True, exist_ok=True)

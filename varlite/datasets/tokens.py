@@ -1,6 +1,5 @@
 """Token maps of a dataset, made once and kept: training a transformer never runs the encoder."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from varlite.datasets.pixels import to_float
 from varlite.io.files import write_json
 from varlite.io.locks import hold
 from varlite.io.places import cache_folder
+from varlite.io.records import read_object
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, fingerprint
 
@@ -29,7 +29,7 @@ class TokenCache:
     def __init__(self, folder: Path):
         self.folder = folder
         try:
-            self.meta = json.loads((folder / "meta.json").read_text())
+            self.meta = read_object(folder / "meta.json")
             self.tokens = np.load(folder / "tokens.npy", mmap_mode="r")
             self.labels = torch.from_numpy(np.load(folder / "labels.npy"))
             self._check()
@@ -102,7 +102,7 @@ def _encode(tokenizer: VQVAE, dataset: Dataset, folder: Path, about: dict[str, A
     partial, views = folder.with_name(folder.name + ".partial"), 1 + about["flip"]
     partial.mkdir(parents=True, exist_ok=True)
     n, L, progress = len(dataset.labels), tokenizer.scales.total, partial / "progress.json"
-    state: dict[str, Any] = json.loads(progress.read_text()) if progress.exists() else {"done": 0, "skipped": {}}
+    state: dict[str, Any] = read_object(progress) if progress.exists() else {"done": 0, "skipped": {}}
     done = state["done"]
     need, free = (n - done) * views * (2 * L + 8), shutil.disk_usage(partial).free
     if need > free:

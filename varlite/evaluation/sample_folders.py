@@ -1,11 +1,11 @@
 """Folders of samples or edits: a record beside the images, samples.json or edits.json, says which belong there."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from varlite.datasets.folders import images_in
+from varlite.io.records import read_object
 
 RECORD, EDITS = "samples.json", "edits.json"
 
@@ -37,7 +37,7 @@ def count(record: dict[str, Any]) -> int:
 def read_record(folder: Path, file: str = RECORD) -> dict[str, Any] | None:
     """The record in a folder; None where there is none, or one that is not ours."""
     try:
-        record = json.loads((folder / file).read_text())
+        record = read_object(folder / file)
         belongs(sample_name(record["classes"][0], 0) if file == RECORD else edit_name(0), record)
         return record if count(record) > 0 else None
     except (OSError, ValueError, KeyError, TypeError, IndexError):

@@ -3,7 +3,6 @@
 Every finished measurement is written at once; the same command again measures what is missing.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from varlite.experiments.scaling_laws import student
 from varlite.io.files import read_about, sha256, write_json
 from varlite.io.places import CHECKPOINTS, RESULTS
 from varlite.io.provenance import command, machine, versions
+from varlite.io.records import read_object
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.speed.timing import seconds_per_image
 from varlite.training.run import differences
@@ -30,7 +30,7 @@ LEVEL = 0.95  # of new measurements that agree with those that ship, this share 
 
 def load_results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
     """The records of `reproduce_fashion` in a folder, by model."""
-    records = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    records = {path.stem: read_object(path) for path in sorted(folder.glob("*.json"))}
     return {name: record for name, record in records.items() if record.get("model") == name}
 
 
@@ -103,7 +103,7 @@ def open_record(path: Path, of: dict[str, Any], empty: dict[str, Any] | None = N
     """The record in a file, or an empty one. Raises ValueError if the file holds measurements of something else."""
     if not path.exists():
         return of | (empty if empty is not None else {"runs": {}})
-    record = json.loads(path.read_text())
+    record = read_object(path)
     if changed := differences({name: record.get(name) for name in of}, of):
         raise ValueError(
             f"out: {path} holds other measurements ({'; '.join(changed)}): delete it, or use another --out"

@@ -3,11 +3,11 @@
 `varlite reproduce codebook`, for data/results/codebook.json.
 """
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from varlite.checkpoints.cards import read_log
 from varlite.io.files import write_json
 from varlite.io.provenance import command, machine
 from varlite.presets import TOKENIZERS, TokenizerRecipe
@@ -43,7 +43,7 @@ def ablate_codebook(
         of_arm = replace(recipe, **{key: value for key, value in changes.items() if key != "znorm"})
         folder = runs / name.replace(",", "").replace(" ", "-")
         train_config(config, of_arm, name, data, folder, options, line)
-        log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        log = read_log(folder)
         curve = [{key: line[key] for key in CURVE} for line in log]
         arms[name] = {"changes": changes, "curve": curve, "val_mse": log[-1]["val_mse"]}
     result = {"command": line, "machine": machine(), "seed": options.seed}

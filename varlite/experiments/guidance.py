@@ -3,7 +3,6 @@
 Every finished measurement is written at once; the same command again measures what is missing.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from varlite.experiments.bands import SCORES, about, open_record
 from varlite.io.files import write_json
 from varlite.io.places import RESULTS
 from varlite.io.provenance import command, machine, versions
+from varlite.io.records import read_object
 
 BY_CFG = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 BY_TOP_K = (0, 1, 10, 50, 100, 256)  # 0 keeps all 512
@@ -23,7 +23,7 @@ BY_TOP_K = (0, 1, 10, 50, 100, 256)  # 0 keeps all 512
 def load_guidance(folder: Path = RESULTS) -> dict[str, Any] | None:
     """The record of `reproduce_guidance` in a folder; None where there is none."""
     path = folder / "guidance.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_object(path) if path.exists() else None
 
 
 def reproduce_guidance(

@@ -1,12 +1,12 @@
 """Published numbers, read from `data/published/` with where each comes from, and put beside measured ones."""
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from varlite.io.places import PUBLISHED, RESULTS
+from varlite.io.records import read_object
 
 # How a published number was checked; "measured" is ours.
 MARKS = {
@@ -82,7 +82,7 @@ def parse(column: str, text: str, where: str) -> Any:
 def read_results(folder: Path = RESULTS) -> list[Row]:
     """The measurements of models in a folder: JSON with "model" and "scores" (`varlite evaluate --out`) or "mean", over
     seeds (`varlite reproduce fashion`)."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    records = [read_object(path) for path in sorted(folder.glob("*.json"))]
     return [record for record in records if "model" in record and ("scores" in record or "mean" in record)]
 
 

@@ -4,13 +4,13 @@ All see the same token maps, equally many and in the same order. `varlite reprod
 which scaling_laws.py and the notebooks read.
 """
 
-import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from varlite.checkpoints.cards import read_card, read_log
 from varlite.checkpoints.load import convert
 from varlite.io.files import sha256, write_json
 from varlite.io.provenance import command, machine
@@ -87,8 +87,8 @@ def changes(own: TransformerRecipe, wanted: TransformerRecipe, options: Options)
 
 def summary(path: Path) -> dict[str, Any]:
     """A finished run: what its card says, and the points at which it was validated."""
-    card = json.loads((path.parent / "card.json").read_text())["training"]
-    lines = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
+    card = read_card(str(path.parent))["training"]
+    lines = read_log(path.parent)
     points = [{key: line[key] for key in CURVE} for line in lines if "val_loss" in line]
     batch, kind = card["recipe"]["batch"], kind_of(MODELS[card["preset"]].config).name
     return {

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import subprocess
 import sys
 import threading
@@ -13,18 +12,12 @@ from typing import Any
 from ipywidgets import Image
 from matplotlib.figure import Figure
 
+from varlite.checkpoints.cards import read_log
 from varlite.nb.plots import figure_png, scale_colours
 
 WAIT = 1.0  # seconds between two looks at a log
 
 Log = Sequence[Mapping[str, Any]]
-
-
-def read_log(folder: str | Path) -> list[dict[str, Any]]:
-    """The lines of `log.jsonl` in a training's folder so far, without a last one that is still being written."""
-    path = Path(folder) / "log.jsonl"
-    text = path.read_text() if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("}\n")]
 
 
 def column(log: Log, name: str) -> tuple[list[int], list[Any]]:

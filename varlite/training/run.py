@@ -24,6 +24,7 @@ from varlite.io.files import atomic, clear_half_written, save_model, write_json
 from varlite.io.locks import hold
 from varlite.io.pictures import save_png
 from varlite.io.provenance import machine
+from varlite.io.records import read_object
 from varlite.training.options import Options
 
 STATE = {"step", "seconds", "sums", "count", "parts"}  # what checkpoint.pt holds
@@ -230,12 +231,9 @@ def check_folder(out: Path) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty if there is no file. Raises ValueError if it is damaged."""
     try:
-        value = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} is damaged: it is not a JSON object")
-    return value
+        return read_object(path) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error})") from None
 
 
 def step_of(line: str) -> float:
