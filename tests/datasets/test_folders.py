@@ -219,11 +219,11 @@ def test_a_class_that_is_broken_as_a_whole_is_replaced_from_all_over_unless_it_i
         OSError, match=r"of 20 images, evenly spread, from .*, most of them in train/round \(\d+\): train/r"
     ):
         data.images(torch.arange(30))
-    data = ImageFolder(tmp_path, "train", (14, 14), 1, most_unreadable=0.5)
+    data = ImageFolder(tmp_path, "train", (14, 14), 1, unreadable=0.5)
     assert data.images(torch.arange(30)).shape == (30, 1, 14, 14)
     assert len(data.skipped) == 30
-    with pytest.raises(ValueError, match=r"most_unreadable is a share from 0 to 1, got 5"):
-        ImageFolder(tmp_path, "train", (14, 14), 1, most_unreadable=5)
+    with pytest.raises(ValueError, match=r"unreadable must be a share from 0 to 1, got 5"):
+        ImageFolder(tmp_path, "train", (14, 14), 1, unreadable=5)
 
 
 def test_an_image_that_was_unreadable_for_a_moment_is_used_again_with_its_own_label(tmp_path):

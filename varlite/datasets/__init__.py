@@ -44,10 +44,11 @@ DATASETS: dict[str, type[FashionMNIST] | type[CIFAR10] | type[StillLife]] = {
 }
 
 
-def open_dataset(name: str, split: str, size: tuple[int, int], channels: int) -> Dataset:
+def open_dataset(name: str, split: str, size: tuple[int, int], channels: int, unreadable: float = 0.25) -> Dataset:
     """A dataset by name, or a folder of images by path, for images of `size` (H, W) with `channels`, 1 or 3.
 
-    `split` is "train" or "test". Raises ValueError or FileNotFoundError for what is not there.
+    `split` is "train" or "test"; `unreadable` is the share of a folder's images that may be unreadable.
+    Raises ValueError or FileNotFoundError for what is not there.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
@@ -58,4 +59,4 @@ def open_dataset(name: str, split: str, size: tuple[int, int], channels: int) ->
         raise ValueError(f"data: {name} is a file: name a folder with a sub-folder of images for each class")
     if not path.is_dir():
         raise FileNotFoundError(f"data: {name} is neither the name of a dataset ({', '.join(DATASETS)}) nor a folder")
-    return ImageFolder(path, split, size, channels)
+    return ImageFolder(path, split, size, channels, unreadable)

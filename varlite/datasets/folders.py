@@ -22,21 +22,19 @@ class ImageFolder:
     for classes that would be left without an image to train on. `layout` and `left_out` tell what was understood.
     Images are resized and cropped as in the paper (`varlite.datasets.pixels`). One that cannot be read is replaced by
     the next that can, together with its label, and noted in `skipped`, path -> reason; it is tried again each time.
-    most_unreadable: share of the images that may be unreadable; more means a wrong folder or a lost disk.
+    unreadable: share of the images that may be unreadable; more means a wrong folder or a lost disk.
     Raises FileNotFoundError if the folder does not exist, ValueError if it holds no classes or no images.
     """
 
     AT_LEAST, IN_A_ROW = 10, 100  # unreadable images before anything is concluded from their share or their row
 
-    def __init__(
-        self, root: str | Path, split: str, size: tuple[int, int], channels: int, most_unreadable: float = 0.25
-    ):
+    def __init__(self, root: str | Path, split: str, size: tuple[int, int], channels: int, unreadable: float = 0.25):
         if channels not in MODES:
             raise ValueError(f"data: images are read as grey or RGB, the model wants {channels} channels")
-        if not 0 <= most_unreadable <= 1:
-            raise ValueError(f"most_unreadable is a share from 0 to 1, got {most_unreadable}")
+        if not 0 <= unreadable <= 1:
+            raise ValueError(f"unreadable must be a share from 0 to 1, got {unreadable}")
         self.root, self.size, self.channels = expand_home(root), size, channels
-        self.most_unreadable = most_unreadable
+        self.unreadable = unreadable
         self.layout = find_layout(self.root)
         self.classes = self.layout.classes
         names, labels, self.left_out = list_split(self.layout, split)
@@ -112,7 +110,7 @@ class ImageFolder:
 
         Raises OSError if too many of those are.
         """
-        n, bad, most = len(self.names), len(self.skipped), self.most_unreadable
+        n, bad, most = len(self.names), len(self.skipped), self.unreadable
         if bad < max(self.AT_LEAST, 2 * self._bad_when_looked) or bad <= most * self._tried.sum():
             return
         rows = np.unique(np.linspace(0, n - 1, min(n, self.IN_A_ROW)).astype(int)).tolist()
@@ -127,7 +125,8 @@ class ImageFolder:
         return OSError(
             f"data: {what} from {self.root} cannot be read, most of them in "
             f"{', '.join(f'{folder} ({n:,})' for folder, n in by_class)}: {examples}. "
-            "With the files restored, the same command goes on; without them it is another dataset."
+            "With the files restored, the same command goes on; without them it is another dataset. A training takes "
+            "more with --unreadable SHARE."
         )
 
 

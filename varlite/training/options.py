@@ -20,6 +20,8 @@ class Options:
     """Random seed."""
     flip: bool = False
     """Mirror every image left to right with probability one half."""
+    unreadable: float = 0.25
+    """Share of a folder's images that may be unreadable; more means a wrong folder or a lost disk."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto is the GPU if there is one; CUDA_VISIBLE_DEVICES chooses among several."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -94,7 +94,7 @@ def train_parts(
     if run.finished():
         return run.model_path
     size, channels = model.image_size(), model.config.channels
-    train, test = (open_dataset(data, split, size, channels) for split in ("train", "test"))
+    train, test = (open_dataset(data, split, size, channels, options.unreadable) for split in ("train", "test"))
     engine.check_batch(min(recipe.batch, len(train.labels)))
     perceptual = perceptual_loss(recipe.perceptual)
     with run:

@@ -65,7 +65,9 @@ def train(
         return run.model_path
 
     size, channels = vq.image_size(), vq.config.channels
-    data_train, data_test = (open_dataset(data, split, size, channels) for split in ("train", "test"))
+    data_train, data_test = (
+        open_dataset(data, split, size, channels, options.unreadable) for split in ("train", "test")
+    )
     engine.check_batch(min(recipe.batch, len(data_train.labels) * (1 + options.flip)))
     config = replace(config, classes=len(data_train.classes))
     with run:
