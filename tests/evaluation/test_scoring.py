@@ -140,7 +140,7 @@ def test_an_evaluation_is_not_run_twice_at_once(small, cache, monkeypatch):
 
     def and_again(*arguments, **settings):
         monkeypatch.setattr(samples, "generate", generate)
-        with pytest.raises(OSError, match="another process is running the same evaluation"):
+        with pytest.raises(OSError, match="is running the same evaluation"):
             evaluate(request(small))
         return generate(*arguments, **settings)
 

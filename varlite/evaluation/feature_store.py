@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from varlite.io.files import write_json
 from varlite.io.launcher import check_launcher
+from varlite.io.locks import hold
 from varlite.io.places import cache_folder
 
 
@@ -97,13 +97,9 @@ class Work:
         self.seconds = Rows(self.folder / "seconds", (-(-num // batch),), np.float64)
         if processes.main:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.folder / ".lock")
-            try:
-                self._lock.acquire(timeout=-1 if wait else 0)
-            except Timeout:
-                raise OSError(
-                    f"another process is running the same evaluation, in {self.folder}: wait for it"
-                ) from None
+            # Features of a reference are waited for in silence: many evaluations share them.
+            busy = "" if wait else f"{{holder}} is running the same evaluation, in {self.folder}: wait for it"
+            self._lock = hold(self.folder / ".lock", busy, wait)
             if not (self.folder / "plan.json").exists():
                 for rows in [*self.arrays.values(), self.seconds]:
                     rows.create()

@@ -16,8 +16,9 @@ def hold(path: Path, busy: str, wait: bool = False) -> BaseFileLock:
     """Lock the file `path` until `release()` is called or the process ends.
 
     If another process holds it, raise OSError with the sentence `busy`, in which {holder} stands for that process; with
-    `wait`, print the sentence and wait. Without flock the existence of the file is the lock, so a killed process leaves
-    its lock behind: on this host it is taken over; one left by another host must be deleted by hand, as the error says.
+    `wait`, print the sentence, if there is one, and wait. Without flock the existence of the file is the lock, so a
+    killed process leaves its lock behind: on this host it is taken over; one left by another host must be deleted by
+    hand, as the error says.
     """
     flock = has_flock(path.parent)
     lock = FileLock(path) if flock else SoftFileLock(path)
@@ -29,7 +30,8 @@ def hold(path: Path, busy: str, wait: bool = False) -> BaseFileLock:
             message += f". This file system has no flock: if that process has ended, delete {path}"
         if not wait:
             raise OSError(message) from None
-        print(message, file=sys.stderr)
+        if message:
+            print(message, file=sys.stderr)
         lock.acquire()
     if flock and os.name == "posix":
         path.write_text(f"{os.getpid()}\n{socket.gethostname()}\n")  # a SoftFileLock does so itself
