@@ -10,6 +10,8 @@ from varlite.experiments.paper_tables import read_table
 from varlite.experiments.scaling_laws import flops, flops_by_part, parameters, size
 from varlite.models import MVARConfig, RasterConfig, VARConfig, kind_of
 from varlite.models.costs import TransformerCosts
+from varlite.models.markov import MarkovConfig
+from varlite.models.maskgit import MaskGIT, MaskGITConfig
 from varlite.presets import MODELS
 from varlite.sampling import generate
 
@@ -27,6 +29,7 @@ CONFIGS = {
     "mvar": MVARConfig(**SMALL | MIXED),
     "mvar-long": MVARConfig(**SMALL | LONG),
     "mvar-shared": MVARConfig(**SMALL | MIXED, shared_adaln=True),
+    "markov": MarkovConfig(**SMALL | MIXED),
     "raster": RasterConfig(**SMALL | {"scales": [5]}),
     "raster-plain": RasterConfig(**SMALL | {"scales": [[3, 4]]}, adaln=False, attn_norm=False),
 }
@@ -121,6 +124,21 @@ def test_generate_makes_the_passes_that_the_formula_counts(name):
     model.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[:2])))
     generate(model, tokenizer, [1])
     assert seen == [(2, p.tokens) for p in kind_of(config).model.passes(config, "sampling")]
+
+
+def test_the_cost_of_filling_in_a_map_is_what_a_counter_counts():
+    config = MaskGITConfig(**SMALL | {"scales": [4]}, steps=3)
+    model, h_BlZ = MaskGIT(config).eval(), torch.randn(2, 16, config.z)
+    hidden_Bl = torch.ones(2, 16, dtype=torch.bool)
+
+    def passes():
+        given = model.condition(torch.tensor([1, model.class_embed.null]))
+        for _ in range(config.steps):
+            model(h_BlZ, hidden_Bl, given)
+
+    with torch.no_grad():
+        assert counted(passes) == MaskGIT.flops(config, "sampling")
+        assert counted(lambda: model(h_BlZ[:1], hidden_Bl[:1], torch.tensor([1]))) == MaskGIT.flops(config)
 
 
 def test_training_costs_three_times_a_forward_pass():
