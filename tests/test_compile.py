@@ -14,10 +14,10 @@ def test_compiled_blocks_share_one_graph_for_each_scale_and_change_no_image():
         TokenizerConfig(ch=32, multipliers=(1,), encoder_blocks=(1,), decoder_blocks=(1,), **small)
     ).eval()
     model = VAR(VARConfig(depth=3, width=32, heads=2, classes=3, gamma_init=1.0, **small)).eval()
-    plain = generate(model, tokenizer, [0, 1], generator=torch.Generator().manual_seed(0))
+    plain = generate(model, tokenizer, [0, 1], seeds=0)
     counters.clear()
     compile_blocks(model, backend="aot_eager")  # the graphs that inductor would be given, without its compiler
-    compiled = generate(model, tokenizer, [0, 1], generator=torch.Generator().manual_seed(0))
+    compiled = generate(model, tokenizer, [0, 1], seeds=0)
     assert counters["stats"]["unique_graphs"] == model.scales.K
     assert not counters["graph_break"]
     assert torch.allclose(plain, compiled, atol=1e-5)

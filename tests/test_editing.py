@@ -26,10 +26,6 @@ def img():
     return tiny_images().double()
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def mask(rows):
     return torch.tensor([[c == "#" for c in row] for row in rows.split()])
 
@@ -88,7 +84,7 @@ def test_kept_tokens_are_those_of_the_image_and_the_others_are_drawn(model, toke
         hook(step)
         seen.append((step, drawn))
 
-    generate(model, tokenizer, [3, 4], on_scale=on_scale, generator=seeded())
+    generate(model, tokenizer, [3, 4], on_scale=on_scale, seeds=0)
     for k, (step, drawn) in enumerate(seen):
         kept_l = keep_at_scale(keep, k, model.scales)
         assert torch.equal(step.h_BlZ[:, kept_l], tokenizer.embed(idx[k])[:, kept_l])
@@ -100,22 +96,22 @@ def test_kept_tokens_are_those_of_the_image_and_the_others_are_drawn(model, toke
 def test_with_everything_kept_an_edit_is_exactly_the_reconstruction(model, tokenizer, img, settings):
     with torch.inference_mode():
         expected = (tokenizer.decode(tokenizer.encode(img)) + 1) / 2
-    edited = edit(model, tokenizer, img, torch.ones(5, 5, dtype=torch.bool), generator=seeded(), **settings)
+    edited = edit(model, tokenizer, img, torch.ones(5, 5, dtype=torch.bool), seeds=0, **settings)
     assert torch.equal(edited, expected)
 
 
 def test_with_nothing_kept_only_the_coarsest_scales_are_the_images(model, tokenizer, img):
     nothing = torch.zeros(5, 5, dtype=torch.bool)
-    a, b = (edit(model, tokenizer, img, nothing, generator=seeded(seed)) for seed in (1, 2))
+    a, b = (edit(model, tokenizer, img, nothing, seeds=seed) for seed in (1, 2))
     assert not torch.equal(a, b)
-    assert torch.equal(a, edit(model, tokenizer, img, nothing, generator=seeded(1)))
+    assert torch.equal(a, edit(model, tokenizer, img, nothing, seeds=1))
 
 
 def test_guidance_has_no_effect_with_the_null_class_and_has_one_with_a_class(model, tokenizer, img):
     keep = box_mask((0, 0, 0.6, 1), model.scales, inside=True)
 
     def edited(labels, cfg):
-        return edit(model, tokenizer, img, keep, labels, cfg=cfg, generator=seeded())
+        return edit(model, tokenizer, img, keep, labels, cfg=cfg, seeds=0)
 
     assert torch.equal(edited(None, 0.0), edited(None, 4.0))
     assert not torch.equal(edited([1, 2], 0.0), edited([1, 2], 4.0))
@@ -123,7 +119,7 @@ def test_guidance_has_no_effect_with_the_null_class_and_has_one_with_a_class(mod
 
 def test_a_mask_of_numbers_is_taken_as_one_of_booleans(model, tokenizer, img):
     keep = box_mask((0.2, 0.2, 0.8, 0.8), model.scales, inside=False)
-    a, b = (edit(model, tokenizer, img, m, generator=seeded()) for m in (keep, keep.float()))
+    a, b = (edit(model, tokenizer, img, m, seeds=0) for m in (keep, keep.float()))
     assert torch.equal(a, b)
 
 
@@ -193,9 +189,9 @@ def test_wrong_arguments_of_an_edit_are_refused(model, tokenizer, img, changes, 
 def test_a_mask_may_be_an_array_or_a_list_and_labels_names(model, tokenizer, img, monkeypatch):
     monkeypatch.setattr(model, "class_names", [*"abcdefghij"])
     keep = box_mask((0.2, 0.2, 0.8, 0.8), SIDES, inside=False)
-    expected = edit(model, tokenizer, img, keep, [1, 2], generator=seeded())
+    expected = edit(model, tokenizer, img, keep, [1, 2], seeds=0)
     for kind in (keep.numpy(), keep.int().tolist()):
-        assert torch.equal(edit(model, tokenizer, img, kind, ["b", "c"], generator=seeded(), scales=SIDES), expected)
+        assert torch.equal(edit(model, tokenizer, img, kind, ["b", "c"], seeds=0, scales=SIDES), expected)
 
 
 @pytest.mark.parametrize("shape", [(10, 11), (5, 4), (1, 5, 5), (25,), (0, 0)])
@@ -233,14 +229,14 @@ def test_a_hook_of_ones_own_sees_the_kept_tokens_put_back_and_may_change_them(mo
         kept_l = keep_at_scale(keep, step.k, model.scales)
         seen.append(torch.equal(step.h_BlZ[:, kept_l], tokenizer.embed(idx[step.k])[:, kept_l]))
 
-    plain = edit(model, tokenizer, img, keep, generator=seeded())
-    assert torch.equal(edit(model, tokenizer, img, keep, generator=seeded(), on_scale=look), plain)
+    plain = edit(model, tokenizer, img, keep, seeds=0)
+    assert torch.equal(edit(model, tokenizer, img, keep, seeds=0, on_scale=look), plain)
     assert seen == [True] * model.scales.K
 
     def blank(step):
         step.h_BlZ = torch.zeros_like(step.h_BlZ)
 
-    assert not torch.equal(edit(model, tokenizer, img, keep, generator=seeded(), on_scale=blank), plain)
+    assert not torch.equal(edit(model, tokenizer, img, keep, seeds=0, on_scale=blank), plain)
 
 
 @torch.inference_mode()
@@ -263,8 +259,8 @@ def test_with_everything_kept_every_option_gives_the_reconstruction(model, token
     with torch.inference_mode():
         expected = (tokenizer.decode(tokenizer.encode(img)) + 1) / 2
     everything = torch.ones(side, side, dtype=torch.bool)
-    assert torch.equal(edit(model, tokenizer, img, everything, generator=seeded(), **options), expected)
-    pasted = edit(model, tokenizer, img, everything, generator=seeded(), paste=True, **options)
+    assert torch.equal(edit(model, tokenizer, img, everything, seeds=0, **options), expected)
+    pasted = edit(model, tokenizer, img, everything, seeds=0, paste=True, **options)
     assert torch.equal(pasted, (img + 1) / 2)
 
 
@@ -278,15 +274,15 @@ def test_with_nothing_kept_an_edit_is_plain_sampling_after_the_first_token(model
             step.h_BlZ = first
 
     nothing = torch.zeros(side, side, dtype=torch.bool)
-    edited = edit(model, tokenizer, img, nothing, [3, 4], generator=seeded(), paste=True, **options)
-    assert torch.equal(edited, generate(model, tokenizer, [3, 4], generator=seeded(), on_scale=give_first))
+    edited = edit(model, tokenizer, img, nothing, [3, 4], seeds=0, paste=True, **options)
+    assert torch.equal(edited, generate(model, tokenizer, [3, 4], seeds=0, on_scale=give_first))
 
 
 def test_a_mask_in_pixels_is_the_mask_of_tokens_where_it_follows_their_borders(model, tokenizer, img):
     keep = box_mask((0.2, 0.2, 0.8, 0.6), model.scales, inside=False)
     pixels = keep.repeat_interleave(2, 0).repeat_interleave(2, 1)
     for options in OPTIONS:
-        a, b = (edit(model, tokenizer, img, m, generator=seeded(), **options) for m in (keep, pixels))
+        a, b = (edit(model, tokenizer, img, m, seeds=0, **options) for m in (keep, pixels))
         assert torch.equal(a, b), options
 
 
@@ -304,7 +300,7 @@ def test_with_hide_an_edit_does_not_depend_on_what_it_replaces(model, tokenizer,
     keep[3:7, 2:9] = False
 
     def edited(img, **options):
-        return edit(model, tokenizer, img, keep, generator=seeded(), thin=thin, paste=paste, **options)
+        return edit(model, tokenizer, img, keep, seeds=0, thin=thin, paste=paste, **options)
 
     other = with_other_content(img, keep)
     assert torch.equal(edited(img, hide=True), edited(other, hide=True))
@@ -379,8 +375,8 @@ def test_under_thin_kept_tokens_make_up_for_what_was_drawn_beside_them():
     def error(edited):
         return (edited - (img + 1) / 2)[..., keep.repeat_interleave(4, 0).repeat_interleave(4, 1)].square().mean()
 
-    made_up = edit(model, tokenizer, img, keep, thin=True, generator=seeded())
-    insisted = generate(model, tokenizer, [model.class_embed.null] * 8, on_scale=stubborn, generator=seeded())
+    made_up = edit(model, tokenizer, img, keep, thin=True, seeds=0)
+    insisted = generate(model, tokenizer, [model.class_embed.null] * 8, on_scale=stubborn, seeds=0)
     assert error(made_up) < error(insisted) / 2
 
 
@@ -396,7 +392,7 @@ def test_every_edit_runs_in_half_precision_and_pastes_exact_pixels(precision, op
     model, tokenizer, img = lively_var(), tiny_tokenizer(), tiny_images()
     keep, options = box_mask((0.2, 0.2, 0.8, 0.8), SIDES, inside), {"paste": True} | options
     with torch.autocast("cpu", precision):
-        edited = edit(model, tokenizer, img, keep, labels, generator=seeded(), **options)
+        edited = edit(model, tokenizer, img, keep, labels, seeds=0, **options)
     assert edited.shape == img.shape and edited.isfinite().all()
     if options["paste"]:
         pasted = paste_weight(keep.repeat_interleave(2, 0).repeat_interleave(2, 1), 1) == 1
@@ -409,7 +405,7 @@ def test_every_edit_runs_in_half_precision_and_pastes_exact_pixels(precision, op
 def test_pasted_pixels_are_the_images_own_but_for_a_border_of_half_a_token(model, tokenizer, img):
     keep = torch.ones(10, 10, dtype=torch.bool)
     keep[4:8, 4:8] = False
-    edited, pasted = (edit(model, tokenizer, img, keep, generator=seeded(), paste=p) for p in (False, True))
+    edited, pasted = (edit(model, tokenizer, img, keep, seeds=0, paste=p) for p in (False, True))
     inner = keep.clone()
     inner[3:9, 3:9] = False  # a stride of 2: one pixel
     assert torch.equal(pasted[..., inner], (img[..., inner] + 1) / 2)

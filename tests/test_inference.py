@@ -67,7 +67,7 @@ def test_for_half_precision_and_on_other_devices_a_model_stays_as_it_is(precisio
 
 def test_an_int8_model_samples_edits_and_takes_all_settings():
     model, tokenizer = to_int8(lively_var(width=128)), tiny_tokenizer()
-    images = generate(model, tokenizer, [1, 2], top_k=5, generator=torch.Generator().manual_seed(0))
+    images = generate(model, tokenizer, [1, 2], top_k=5, seeds=0)
     assert images.shape == (2, 1, 10, 10) and images.isfinite().all()
 
 

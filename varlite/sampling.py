@@ -1,5 +1,6 @@
 """Sampling: checks, then the model's own loop (see varlite/models/next_scale.py); any number of images in batches."""
 
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from varlite.drawing import Generators, Hook, Rules, image_generator
+from varlite.drawing import Hook, Rules, image_seeds, signed
 from varlite.io.checks import brief, integer, value_range
 from varlite.io.class_names import class_indices
 from varlite.models import Model, require
@@ -19,6 +20,7 @@ from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
 Labels = torch.Tensor | Iterable[int | str]
+Seeds = int | Sequence[int] | torch.Tensor
 LARGEST_CFG = 1_000_000
 
 
@@ -31,7 +33,8 @@ def generate(
     cfg: float = 1.5,
     top_k: int = 0,
     top_p: float = 0.96,
-    generator: Generators = None,
+    seeds: Seeds | None = None,
+    generator: torch.Generator | None = None,
     smooth: bool = False,
     on_logits: Hook | None = None,
     on_scale: Hook | None = None,
@@ -42,7 +45,10 @@ def generate(
     labels: class indices in [0, classes], where `classes` itself is the null class, or names that the model knows.
     cfg: guidance at the last scale, >= 0. It rises linearly over the scales: t = cfg * k / (K - 1).
     top_k, top_p: keep the k likeliest codes, then the likeliest of summed probability p; 0 keeps all.
-    generator: one for the batch, or a list with one for each image, which makes an image independent of its batch.
+    seeds: a whole number for each image. An image is a function of its label and seed: the same in any batch, on any
+        device, but for rounding. One number for all gives the images of `varlite sample --seed`: the seed of each then
+        follows from it, the class and its number among those of the class (`drawing.image_seeds`). None: fresh ones.
+    generator: instead of seeds, one for the batch on the model's device: the published code's tokens.
     smooth: mix codes instead of drawing one; for pictures, not for scores.
     on_logits: called at each step before the filters and the draw, with a `Step` whose logits it may change.
     on_scale: called at each step after the draw, with a `Step` whose embeddings it may change. A step is a scale, or
@@ -57,15 +63,13 @@ def generate(
     if scales != model.scales:
         require(model, "schedules")
     device = device_of(model)
-    label_B = check_labels(labels, model).to(device)
+    label_B = check_labels(labels, model)
     check_settings(cfg, top_k, top_p, model.config.vocab)
-    rules = Rules(cfg, top_k, top_p, generator, smooth, on_logits, on_scale)
-    if isinstance(generator, Sequence) and len(generator) != len(label_B):
-        raise ValueError(f"generator: a list must have one for each of the {len(label_B)} labels, got {len(generator)}")
-    for one in [generator] if isinstance(generator, torch.Generator) else generator or ():
-        if one.device.type != device.type:
-            raise ValueError(f"generator must be on the model's device, {device}, got {one.device}")
-    return (model.sample(tokenizer, label_B, rules, scales) + 1) / 2
+    seed_B = check_seeds(seeds, label_B).to(device) if generator is None or seeds is not None else None
+    rules = Rules(cfg, top_k, top_p, seed_B, generator, smooth, on_logits, on_scale)
+    if generator is not None and generator.device.type != device.type:
+        raise ValueError(f"generator must be on the model's device, {device}, got {generator.device}")
+    return (model.sample(tokenizer, label_B.to(device), rules, scales) + 1) / 2
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
@@ -113,6 +117,25 @@ def check_labels(labels: Labels, model: Model) -> torch.Tensor:
     return label_B.long()
 
 
+def check_seeds(seeds: Seeds | None, label_B: torch.Tensor) -> torch.Tensor:
+    """Seeds as int64 (B,), fresh ones for None. Raises ValueError unless they are a whole number, or one a label."""
+    if seeds is None:
+        return torch.randint(-(2**63), 2**63 - 1, label_B.shape)
+    if isinstance(seeds, Integral) and not isinstance(seeds, bool):
+        return image_seeds(int(seeds), label_B)
+    try:
+        several = seeds if isinstance(seeds, torch.Tensor) else [integer("seeds", seed) for seed in seeds]
+    except (TypeError, ValueError):
+        several = []
+    if isinstance(several, list):
+        several = torch.tensor([signed(seed) for seed in several], dtype=torch.int64)
+    if several.shape != label_B.shape or several.is_floating_point() or several.dtype == torch.bool:
+        raise ValueError(
+            f"seeds must be whole numbers, one for each of the {len(label_B)} labels, or one number, got {brief(seeds)}"
+        )
+    return several.long()
+
+
 def check_settings(cfg: float, top_k: int, top_p: float, V: int) -> None:
     """Raises ValueError that names the sampling setting out of range."""
     if not (isinstance(cfg, Real) and cfg >= 0):
@@ -129,13 +152,14 @@ def check_settings(cfg: float, top_k: int, top_p: float, V: int) -> None:
 
 def generate_many(
     model: Model, tokenizer: VQVAE, labels: Labels, seed: int, batch: int = 64, total: int | None = None,
-    **settings: Any,
+    share: tuple[int, int] = (0, 1), **settings: Any,
 ) -> Iterator[tuple[torch.Tensor, list[int]]]:  # fmt: skip
     """Sample any number of images in batches: yields (images in [0, 1], their labels), with a progress bar.
 
     labels: a list, or any iterable, which is read as images are made; `total` is how many it gives, for the bar.
-    Every image has a generator of its own, from the seed, its class and its number within the class. The batch size
-    therefore does not change which image comes out, but for float rounding of matrix products of another size.
+    Every image has a seed of its own, from `seed`, its class and its number within the class. The batch size therefore
+    does not change which image comes out, but for float rounding of matrix products of another size.
+    share: (i, n) makes batch i and every n-th after it, for one of n processes; together they make what one would.
     `settings` are those of `generate`.
     """
     check_pair(model, tokenizer)
@@ -145,11 +169,16 @@ def generate_many(
         labels = check_labels(labels, model).tolist()
     seen: Counter[int] = Counter()
     total, rest = len(labels) if isinstance(labels, Sized) else total, iter(labels)
-    with tqdm(total=total, unit="image", desc="sampling", mininterval=0.5, delay=3) as bar:
-        while chunk := list(islice(rest, min(batch, sys.maxsize))):
-            some, generators = check_labels(chunk, model).tolist(), []
+    index, count = share
+    with tqdm(total=total, unit="image", desc="sampling", mininterval=0.5, delay=3, disable=index > 0) as bar:
+        for turn in itertools.count():
+            if not (chunk := list(islice(rest, min(batch, sys.maxsize)))):
+                return
+            some, numbers = check_labels(chunk, model).tolist(), []
             for label in some:
-                generators.append(image_generator(seed, label, seen[label], device_of(model)))
+                numbers.append(seen[label])
                 seen[label] += 1
-            yield generate(model, tokenizer, some, generator=generators, **settings), some
+            if turn % count == index:
+                seeds = image_seeds(seed, torch.tensor(some), torch.tensor(numbers))
+                yield generate(model, tokenizer, some, seeds=seeds, **settings), some
             bar.update(len(some))

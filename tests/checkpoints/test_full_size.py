@@ -17,7 +17,7 @@ def peak():
 start, base = time.monotonic(), peak()  # before the weights
 model, tokenizer = varlite.load("var-d16", weights=sys.argv[1])
 loaded, peak_loaded = time.monotonic(), peak()
-image = varlite.generate(model, tokenizer, [207], generator=torch.Generator().manual_seed(0))
+image = varlite.generate(model, tokenizer, [207], seeds=0)
 print(*image.shape, bool(image.isfinite().all()), loaded - start, time.monotonic() - loaded, peak_loaded - base, peak())
 """
 

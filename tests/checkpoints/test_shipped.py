@@ -113,7 +113,7 @@ def test_a_transformer_speaks_the_tokens_of_the_tokenizer_that_ships(name):
 
 def test_the_model_of_the_emoji_draws_in_colour_what_its_tokenizer_can_show():
     model, tokenizer = load("emoji-var-d4")
-    images = generate(model, tokenizer, [0, 2, 6], generator=torch.Generator().manual_seed(0))
+    images = generate(model, tokenizer, [0, 2, 6], seeds=0)
     assert images.shape == (3, 3, 32, 32) and images.std(1).mean() > 0.03  # channels differ
     assert images[:, :, :2].mean() > 0.8  # the border is white
 
@@ -150,7 +150,7 @@ def test_guidance_pulls_samples_towards_their_class(name, classifier):
 
     @torch.inference_mode()
     def confidence(cfg):
-        images = generate(model, tokenizer, label_N, cfg=cfg, top_p=1.0, generator=torch.Generator().manual_seed(0))
+        images = generate(model, tokenizer, label_N, cfg=cfg, top_p=1.0, seeds=0)
         return classifier(images * 2 - 1).log_softmax(1)[torch.arange(60), label_N].mean()
 
     assert confidence(3.0) > confidence(0.0)

@@ -6,7 +6,6 @@ from examples import EXAMPLES, LABELS, lively, random_tokens, steps_of, tiny_ima
 
 from varlite import edit, generate, prepare
 from varlite.checkpoints.load import convert, load
-from varlite.drawing import image_generator
 from varlite.io.files import read_model, save_model
 from varlite.models import KINDS, kind_of, register, require
 
@@ -92,19 +91,36 @@ def test_an_image_is_a_function_of_its_seed_whatever_its_batch(model):
     tokenizer = tokenizer_for(model)
 
     def images(*labels):
-        return generate(model, tokenizer, labels, generator=[image_generator(0, c, 0) for c in labels])
+        return generate(model, tokenizer, labels, seeds=0)
 
     pair = images(3, 4)
     assert pair.shape[:2] == (2, 1) and pair.min() >= 0 and pair.max() <= 1
     assert torch.equal(pair, images(3, 4))
     torch.testing.assert_close(pair[1:], images(4), atol=1e-4, rtol=0)
-    assert not torch.allclose(pair[1:], generate(model, tokenizer, [4], generator=[image_generator(1, 4, 0)]))
+    assert not torch.allclose(pair[1:], generate(model, tokenizer, [4], seeds=1))
+
+
+def test_guidance_of_zero_costs_nothing_and_changes_no_token(model):
+    """The null branch is skipped; with a guidance too small to tell, it is computed and leads to the same tokens."""
+    if "guidance" not in model.abilities:
+        pytest.skip("no guidance")
+    model, tokenizer, found = model.double(), tokenizer_for(model).double(), {}
+    for cfg in (0, 1e-12):
+        rows, tokens = [], []
+        hook = model.blocks[0].register_forward_pre_hook(lambda _, args, rows=rows: rows.append(len(args[0])))
+        image = generate(model, tokenizer, LABELS, cfg=cfg, seeds=3,
+                         on_scale=lambda step, tokens=tokens: tokens.append(step.idx_Bl))  # fmt: skip
+        hook.remove()
+        found[cfg] = rows, torch.cat(tokens, 1), image
+    assert set(found[0][0]) == {2} and set(found[1e-12][0]) == {4}
+    assert torch.equal(found[0][1], found[1e-12][1])
+    torch.testing.assert_close(found[0][2], found[1e-12][2])
 
 
 def test_prepare_changes_no_image(model):
-    tokenizer, generator = tokenizer_for(model), torch.Generator()
-    before = generate(model, tokenizer, LABELS, generator=generator.manual_seed(5))
-    after = generate(prepare(model), tokenizer, LABELS, generator=generator.manual_seed(5))
+    tokenizer = tokenizer_for(model)
+    before = generate(model, tokenizer, LABELS, seeds=5)
+    after = generate(prepare(model), tokenizer, LABELS, seeds=5)
     torch.testing.assert_close(after, before, atol=1e-4, rtol=0)
 
 

@@ -36,7 +36,7 @@ def test_the_loss_is_the_cross_entropy_of_every_token():
 @torch.inference_mode()
 def test_an_image_is_what_its_drawn_codes_decode_to_and_the_hook_sees_every_token():
     model, tokenizer, steps = lively_raster(), one_scale_tokenizer(), []
-    images = generate(model, tokenizer, [1, 2], generator=torch.Generator().manual_seed(0), on_scale=steps.append)
+    images = generate(model, tokenizer, [1, 2], seeds=0, on_scale=steps.append)
     assert [step.idx_Bl.shape[1] for step in steps] == list(range(1, 26))
     expected = (tokenizer.decode([steps[-1].idx_Bl]) + 1) / 2
     torch.testing.assert_close(images, expected)
@@ -47,9 +47,7 @@ def test_an_image_is_what_its_drawn_codes_decode_to_and_the_hook_sees_every_toke
 @torch.inference_mode()
 def test_guidance_is_the_same_for_every_token_and_none_is_the_condition_alone():
     model, tokenizer, steps = lively_raster(), one_scale_tokenizer(), []
-    generate(
-        model, tokenizer, [1], cfg=2.0, top_p=0.0, on_scale=steps.append, generator=torch.Generator().manual_seed(1)
-    )
+    generate(model, tokenizer, [1], cfg=2.0, top_p=0.0, on_scale=steps.append, seeds=1)
     x_BLZ = model.inputs(tokenizer, [steps[-1].idx_Bl])
     cond, null = (model(x_BLZ, torch.tensor([c])) for c in (1, 10))
     found = torch.cat([step.logits_BlV for step in steps], 1)

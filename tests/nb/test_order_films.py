@@ -44,14 +44,14 @@ def test_the_film_has_a_picture_a_step_and_what_ends_early_waits():
 
 def test_stages_end_in_the_picture_that_generate_returns():
     for model, tokenizer, steps in ((lively_raster(), one_scale_tokenizer(), 25), (lively_var(), tiny_tokenizer(), 4)):
-        stages = films.stages(model, tokenizer, [1, 2], torch.Generator().manual_seed(3), cfg=1.0)
-        finished = generate(model, tokenizer, [1, 2], generator=torch.Generator().manual_seed(3), cfg=1.0)
+        stages = films.stages(model, tokenizer, [1, 2], 3, cfg=1.0)
+        finished = generate(model, tokenizer, [1, 2], seeds=3, cfg=1.0)
         assert len(stages) == steps
         torch.testing.assert_close(stages[-1], finished)
 
 
 def test_what_a_raster_model_has_not_drawn_yet_is_veiled():
-    stages = films.stages(lively_raster(), one_scale_tokenizer(), [1], torch.Generator().manual_seed(3))
+    stages = films.stages(lively_raster(), one_scale_tokenizer(), [1], 3)
     grey = (stages == 0.5).squeeze(1).squeeze(1)  # 25 tokens of 2 x 2 pixels
     assert grey[0, 2:].all() and grey[0, :, 2:].all() and not grey[0, :2, :2].all()
     assert grey[11, 6:].all() and grey[11, 4:6, 4:].all() and not grey[11, :4].any()

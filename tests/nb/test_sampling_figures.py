@@ -2,7 +2,6 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from varlite.drawing import image_generator
 from varlite.nb import sampling_figures as figures
 from varlite.nb.plots import scale_colours, scale_names
 from varlite.nb.widgets.panel import START, changes, sample_stages
@@ -16,8 +15,7 @@ def bars(axis):
 def test_every_row_of_a_strip_starts_from_the_same_seed(model, tokenizer):
     rows = figures.strip(model, tokenizer, [1, 2, 2], {"a": {}, "b": {"cfg": 5.0}, "again": {}}, seed=4, top_p=0.5)
     assert torch.equal(rows["a"], rows["again"]) and not torch.equal(rows["a"], rows["b"])
-    generators = [image_generator(4, 1, 0), image_generator(4, 2, 1), image_generator(4, 2, 2)]
-    assert torch.equal(rows["b"], generate(model, tokenizer, [1, 2, 2], cfg=5.0, top_p=0.5, generator=generators))
+    assert torch.equal(rows["b"], generate(model, tokenizer, [1, 2, 2], cfg=5.0, top_p=0.5, seeds=4))
     axes = plt.gcf().axes
     assert [axis.get_ylabel() for axis in axes[::3]] == ["a", "b", "again"]
     assert torch.equal(torch.as_tensor(axes[4].images[0].get_array().data), rows["b"][1, 0])
@@ -39,7 +37,7 @@ def test_curves_draw_the_scores_they_return():
     assert [text.get_text() for text in figure.legends[0].texts] == ["one", "two", "reconstructions"]
 
 
-def test_flips_counts_the_draws_whose_runner_up_is_within_the_noise():
+def test_flips_counts_the_draws_that_came_within_the_noise_of_another_code():
     gap = torch.tensor([0.5, 1e-7, 0.01, 0.2, 1e-5])
     assert figures.flips(gap, 1e-4) == pytest.approx(0.4)
     curve, mark = plt.gca().lines

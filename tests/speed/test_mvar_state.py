@@ -57,8 +57,8 @@ def test_re_scanning_works_through_the_prefix_at_every_scale_and_carrying_throug
 def test_the_codes_are_those_that_generate_draws(model):
     steps, tokenizer = [], tiny_tokenizer()
     settings = {"cfg": carried.CFG, "top_p": 0, "on_scale": steps.append}
-    generate(model, tokenizer, [0], generator=torch.Generator().manual_seed(3), **settings)
-    codes = list(carried.sample_scales(model, tokenizer, torch.Generator().manual_seed(3)))
+    generate(model, tokenizer, [0], seeds=3, **settings)
+    codes = list(carried.sample_scales(model, tokenizer, 3))
     assert [c.tolist() for c in codes] == [step.idx_Bl[0].tolist() for step in steps]
 
 

@@ -30,7 +30,7 @@ def test_both_ways_draw_the_same_tokens_and_decode_the_same_images(kind, sides, 
             monkeypatch.setattr(drawing, "keep_top", keep_top)
         tokens = []
         images = generate(
-            *pair, [1, 2, 3], cfg=2.0, top_k=top_k, top_p=top_p, generator=torch.Generator().manual_seed(0),
+            *pair, [1, 2, 3], cfg=2.0, top_k=top_k, top_p=top_p, seeds=0,
             on_scale=lambda step, tokens=tokens: tokens.append(step.idx_Bl),
         )  # fmt: skip
         found[name] = torch.cat(tokens, 1), images

@@ -155,10 +155,11 @@ def make_edits(
 
     Edit i depends on the seed, the label and i alone, but for rounding in batches of another size.
     """
+    import torch
     from tqdm import tqdm
 
     from varlite.datasets.pixels import to_bytes, to_float
-    from varlite.drawing import image_generator
+    from varlite.drawing import image_seeds
     from varlite.editing import edit as edit_images
 
     scales, device = transformer.scales, transformer.pos_LC.device
@@ -169,7 +170,7 @@ def make_edits(
             images = edit_images(
                 transformer, tokenizer, img_B3HW.expand(len(some), -1, -1, -1), keep_hw,
                 None if label is None else [label] * len(some),
-                generator=[image_generator(seed, seeded_by, i, device) for i in some],
+                seeds=image_seeds(seed, torch.full((len(some),), seeded_by), torch.tensor(some)),
                 on_scale=lambda step: bar.update(), **settings,
             )  # fmt: skip
             yield from to_bytes(images.float()).cpu()

@@ -9,7 +9,7 @@ import torch
 from varlite.checkpoints.cards import class_names
 from varlite.checkpoints.load import load, weights_file
 from varlite.datasets.pixels import to_bytes
-from varlite.drawing import image_generator
+from varlite.drawing import image_seeds
 from varlite.evaluation.feature_store import Work, check_room
 from varlite.evaluation.image_sources import write_npz
 from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
@@ -51,12 +51,10 @@ class Samples:
         return i // self.num_classes
 
     def batch(self, rows: slice) -> torch.Tensor:
-        labels = self.labels[rows].tolist()
-        generators = [
-            image_generator(self.seed, c, self.number(i), self.device) for i, c in enumerate(labels, start=rows.start)
-        ]
+        label_B = torch.as_tensor(self.labels[rows])
+        seeds = image_seeds(self.seed, label_B, torch.tensor([self.number(i) for i in range(rows.start, rows.stop)]))
         with autocast(self.device, self.precision):
-            images = generate(self.model, self.tokenizer, labels, generator=generators, **self.settings)
+            images = generate(self.model, self.tokenizer, label_B, seeds=seeds, **self.settings)
         return to_bytes(images.float()).cpu()
 
 

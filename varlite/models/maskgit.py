@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from varlite.drawing import Rules, Step, guide, gumbel_noise
+from varlite.drawing import Rules, Step, guide
 from varlite.models.contract import Ability, Model, register
 from varlite.models.costs import Pass, TransformerCosts, What, block_formula
 from varlite.models.next_scale import Condition, initialise
@@ -119,22 +119,25 @@ class MaskGIT(TransformerCosts, Model):
         if rules.smooth:
             raise ValueError("smooth: MaskGIT draws code after code, there is no mixture of them to pass on")
         B, l, steps = len(label_B), scales.total, self.config.steps
-        given = self.condition(torch.cat((label_B, torch.full_like(label_B, self.class_embed.null))))
+        null_B, branches = torch.full_like(label_B, self.class_embed.null), 2 if rules.cfg > 0 else 1
+        given = self.condition(torch.cat((label_B, null_B)[:branches]))
         f_hat = tokenizer.empty(B)
         h_BlZ, hidden_Bl = f_hat.new_zeros(B, l, tokenizer.config.z), torch.ones_like(f_hat[:, 0].flatten(1)).bool()
         known_Bl = ~hidden_Bl
         for t in range(steps):
-            cond, null = self(h_BlZ.repeat(2, 1, 1), hidden_Bl.repeat(2, 1), given).chunk(2)
-            step = Step(0, scales, tokenizer, guide(cond, null, rules.cfg * t / max(1, steps - 1)), f_hat)
-            rules.choose(step)
+            logits_BlV = self(h_BlZ.repeat(branches, 1, 1), hidden_Bl.repeat(branches, 1), given)
+            if rules.cfg > 0:
+                cond_BlV, null_BlV = logits_BlV.chunk(2)
+                logits_BlV = guide(cond_BlV, null_BlV, rules.cfg * t / max(1, steps - 1))
+            step = Step(0, scales, tokenizer, logits_BlV, f_hat)
+            rules.choose(step, number=t)
             sure_Bl = step.logits_BlV.log_softmax(-1).gather(-1, step.idx_Bl[..., None])[..., 0]
             drawn_BlZ = step.h_BlZ = torch.where(hidden_Bl[..., None], step.h_BlZ, h_BlZ)
             if rules.on_scale is not None:
                 rules.on_scale(step)
             h_BlZ, known_Bl = step.h_BlZ, known_Bl | (step.h_BlZ != drawn_BlZ).any(-1)
             left = math.floor(l * math.cos(math.pi / 2 * (t + 1) / steps))
-            noise_Bl1 = gumbel_noise(sure_Bl[..., None], rules.generator)
-            sure_Bl = sure_Bl + self.config.choice * (1 - (t + 1) / steps) * noise_Bl1[..., 0]
+            sure_Bl = sure_Bl + self.config.choice * (1 - (t + 1) / steps) * rules.gumbel(sure_Bl, t)
             sure_Bl = sure_Bl.masked_fill(~hidden_Bl | known_Bl, torch.inf)  # what was kept stays
             rank_Bl = sure_Bl.argsort(-1).argsort(-1)
             hidden_Bl = (rank_Bl < left) & (sure_Bl < torch.inf)

@@ -128,10 +128,11 @@ class NextScale(TransformerCosts, Model):
         k: int,
         cache: list,
         scales: Scales | None = None,
+        rows: int | None = None,
     ) -> torch.Tensor:
         """Logits_BlV of step k, given the cache of the steps before it and `tokenizer.next_input`; None at k = 0.
 
-        `label` is label_B, or `condition` of it.
+        `label` is label_B, or `condition` of it. With `rows`, logits of the first so many images of the batch alone.
         """
         scales = scales or self.scales
         given = label if isinstance(label, Condition) else self.condition(label)
@@ -139,19 +140,27 @@ class NextScale(TransformerCosts, Model):
         x = x + self._positions(scales)[slice(*self.spans(scales)[k])]
         for block, cond, block_cache in zip(self.blocks, given.blocks, cache, strict=True):
             x = block(x, cond, cache=block_cache)
-        return self.head(x, given.head)
+        return self.head(x[:rows], [vector[:rows] for vector in given.head])
 
     def sample(self, tokenizer: VQVAE, label_B: torch.Tensor, rules: Rules, scales: Scales) -> torch.Tensor:
-        """The coarse-to-fine loop : images in [-1, 1]. Guidance rises over the scales, t = cfg k / (K - 1)."""
+        """The coarse-to-fine loop: images in [-1, 1]. Guidance rises over the scales, t = cfg k / (K - 1).
+
+        The null branch runs only if there is guidance, and at the first scale, where t = 0, without its logits.
+        """
+        B, branches = len(label_B), 2 if rules.cfg > 0 and scales.K > 1 else 1
         # Conditional and null branch side by side in one batch; the null branch is the second half.
-        label_2B = torch.cat((label_B, torch.full_like(label_B, self.class_embed.null)))
-        given, cache = self.condition(label_2B), self.make_cache(scales)
-        f_hat, x_BlZ = tokenizer.empty(len(label_B), scales), None
+        null_B = torch.full_like(label_B, self.class_embed.null)
+        given, cache = self.condition(torch.cat((label_B, null_B)[:branches])), self.make_cache(scales)
+        f_hat, x_BlZ = tokenizer.empty(B, scales), None
         for k in range(scales.K):
             progress = k / max(1, scales.K - 1)
-            x_2BlZ = None if x_BlZ is None else x_BlZ.repeat(2, 1, 1)
-            cond_BlV, null_BlV = self.step(x_2BlZ, given, k, cache, scales).chunk(2)
-            step = Step(k, scales, tokenizer, guide(cond_BlV, null_BlV, rules.cfg * progress), f_hat)
+            x_2BlZ = None if x_BlZ is None else x_BlZ.repeat(branches, 1, 1)
+            t = rules.cfg * progress
+            logits_BlV = self.step(x_2BlZ, given, k, cache, scales, rows=None if t else B)
+            if t:
+                cond_BlV, null_BlV = logits_BlV.chunk(2)
+                logits_BlV = guide(cond_BlV, null_BlV, t)
+            step = Step(k, scales, tokenizer, logits_BlV, f_hat)
             rules.choose(step, progress)
             if rules.on_scale is not None:
                 rules.on_scale(step)

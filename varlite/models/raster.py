@@ -48,19 +48,22 @@ class Raster(VAR):
 
         The hooks are called for every token. After the draw, their step is the one scale so far: codes (B, tokens
         drawn), and embeddings (B, l, Z) that are zero where none is drawn; `on_scale` may look, and changes nothing.
+        A seed's random numbers are those of steps 0 .. l - 1, each with its one token at place 0.
         """
         if rules.smooth:
             raise ValueError("smooth: a raster model draws code after code, there is no mixture of them to pass on")
-        label_2B = torch.cat((label_B, torch.full_like(label_B, self.class_embed.null)))
-        given, cache = self.condition(label_2B), self.make_cache()
+        null_B, branches = torch.full_like(label_B, self.class_embed.null), 2 if rules.cfg > 0 else 1
+        given, cache = self.condition(torch.cat((label_B, null_B)[:branches])), self.make_cache()
         f_hat, l = tokenizer.empty(len(label_B)), scales.total
         x_B1Z: torch.Tensor | None = None
         h_BlZ, codes = f_hat.new_zeros(len(label_B), l, tokenizer.config.z), []
         for i in range(l):
-            both = None if x_B1Z is None else x_B1Z.repeat(2, 1, 1)
-            cond_B1V, null_B1V = self.step(both, given, i, cache).chunk(2)
-            step = Step(0, scales, tokenizer, guide(cond_B1V, null_B1V, rules.cfg), f_hat)
-            rules.choose(step)
+            logits_B1V = self.step(None if x_B1Z is None else x_B1Z.repeat(branches, 1, 1), given, i, cache)
+            if rules.cfg > 0:
+                cond_B1V, null_B1V = logits_B1V.chunk(2)
+                logits_B1V = guide(cond_B1V, null_B1V, rules.cfg)
+            step = Step(0, scales, tokenizer, logits_B1V, f_hat)
+            rules.choose(step, number=i)
             codes.append(step.idx_Bl)
             x_B1Z = step.h_BlZ
             h_BlZ[:, i : i + 1] = x_B1Z

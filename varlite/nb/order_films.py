@@ -95,12 +95,10 @@ def film_page(named: Mapping[str, Order], step: int) -> bytes:
     return png_file(page)
 
 
-def stages(
-    model: Any, tokenizer: VQVAE, labels: Sequence[int], generator: torch.Generator, **settings: Any
-) -> torch.Tensor:
+def stages(model: Any, tokenizer: VQVAE, labels: Sequence[int], seed: int, **settings: Any) -> torch.Tensor:
     """The pictures after every step of `generate`, (steps, B, channels, H, W) in [0, 1]; see `veiled`."""
     kept: list[torch.Tensor] = []
-    generate(model, tokenizer, labels, generator=generator, on_scale=lambda s: kept.append(veiled(s)), **settings)
+    generate(model, tokenizer, labels, seeds=seed, on_scale=lambda s: kept.append(veiled(s)), **settings)
     return torch.stack(kept)
 
 

@@ -7,19 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from varlite.drawing import image_generator
 from varlite.nb import plots
 from varlite.nb.widgets.panel import Change, Result, changes
 from varlite.sampling import generate
 from varlite.tokenizer import VQVAE
 
 SCORES = {"accuracy": "class accuracy", "fd": plots.FD, "recall_within_class": "recall within a class"}
-
-
-def generators(model: Any, labels: Sequence[int], seed: int = 0) -> list[torch.Generator]:
-    """One for each image, from the seed, its class and its place in the list."""
-    device = next(model.parameters()).device
-    return [image_generator(seed, label, i, device) for i, label in enumerate(labels)]
 
 
 def strip(
@@ -31,7 +24,7 @@ def strip(
     `common` are settings of all rows. Returns {row: images in [0, 1]}.
     """
     images = {
-        name: generate(model, tokenizer, labels, generator=generators(model, labels, seed), **{**common, **settings})
+        name: generate(model, tokenizer, labels, seeds=seed, **{**common, **settings})
         for name, settings in rows.items()
     }
     plots.image_grid(images)
@@ -57,14 +50,14 @@ def scores_by_cfg(
 
 
 def flips(gap_N: torch.Tensor, noise: float) -> float:
-    """How close the runner-up of each draw came, as a distribution; `noise` is marked.
+    """How close each draw came to another code, as a distribution; `noise` is marked.
 
-    gap_N: 1 - second / first of the scores whose largest a draw takes. Returns the share of draws within `noise`.
+    gap_N: from the random number of a draw to the nearest sum of probabilities. Returns the share within `noise`.
     """
     (axis,) = plots.panels(1, 5.5, 2.6)
     axis.plot(gap_N.sort().values, np.arange(1, len(gap_N) + 1) / len(gap_N), color="black")
     axis.axvline(noise, color="tab:red", linestyle="--", label="error of rounding")
-    axis.set(xscale="log", yscale="log", xlabel="gap to the runner-up", ylabel="share of draws within")
+    axis.set(xscale="log", yscale="log", xlabel="distance to the nearest sum", ylabel="share of draws within")
     plots.legend(axis)
     return (gap_N < noise).double().mean().item()
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from varlite.checkpoints.assemble import twin
-from varlite.drawing import draw, guide
+from varlite.drawing import draw, guide, image_seeds
 from varlite.mamba2 import Mamba2
 from varlite.models import MVAR, VAR, MVARConfig, VARConfig
 from varlite.presets import SCALES_512
@@ -69,17 +69,18 @@ def open_gates(model: Model) -> Model:
 
 
 @torch.inference_mode()
-def sample_scales(model: VAR, tokenizer: VQVAE, generator: torch.Generator) -> Iterator[torch.Tensor]:
+def sample_scales(model: VAR, tokenizer: VQVAE, seed: int) -> Iterator[torch.Tensor]:
     """The codes of one scale after another, (l,), of one image of class 0: `generate`, pausing, without decoding.
 
     With guidance and without filters: sorting codes for top-p would take as long in both ways.
     """
     label_2B, K = torch.tensor([0, model.class_embed.null]), model.scales.K
+    seed_1 = image_seeds(seed, label_2B[:1])
     given, cache = model.condition(label_2B), model.make_cache()
     f_hat, x_2BlZ = tokenizer.empty(1), None
     for k in range(K):
         cond_BlV, null_BlV = model.step(x_2BlZ, given, k, cache).chunk(2)
-        idx_Bl = draw(guide(cond_BlV, null_BlV, CFG * k / (K - 1)), generator)
+        idx_Bl = draw(guide(cond_BlV, null_BlV, CFG * k / (K - 1)), seed_1, k)
         if k < K - 1:
             f_hat = tokenizer.accumulate(f_hat, tokenizer.embed(idx_Bl), k)
             x_2BlZ = tokenizer.next_input(f_hat, k).repeat(2, 1, 1)
@@ -103,7 +104,7 @@ def time_both_ways(sides: list, depth: int, width: int, rounds: int) -> dict[str
     ms: dict[str, list[list[float]]] = {way: [] for way in ways}
     equal = []
     for i in range(rounds + 1):
-        images = {w: sample_scales(m, tokenizer, torch.Generator().manual_seed(i)) for w, m in ways.items()}
+        images = {w: sample_scales(m, tokenizer, i) for w, m in ways.items()}
         for way in ms:
             ms[way].append([])
         for _ in range(model.scales.K):

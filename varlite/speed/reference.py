@@ -39,8 +39,9 @@ class ReferenceSteps(NextScale):
         return label_B
 
     def step(
-        self, x_BlZ: torch.Tensor | None, label: Any, k: int, cache: list, scales: Scales | None = None
-    ) -> torch.Tensor:
+        self, x_BlZ: torch.Tensor | None, label: Any, k: int, cache: list, scales: Scales | None = None,
+        rows: int | None = None,
+    ) -> torch.Tensor:  # fmt: skip
         scales = scales or self.scales
         start, end = self.spans(scales)[k]
         cond_BD, mask = self.class_embed(label), self.make_mask(scales, self.pos_LC.device)
@@ -50,7 +51,7 @@ class ReferenceSteps(NextScale):
         x, block_cond = x + self._positions(scales)[start:end], self._block_cond(cond_BD)
         for block, block_cache in zip(self.blocks, cache, strict=True):
             x = block(x, block_cond, mask_ll, block_cache)
-        return self.head(x, cond_BD)
+        return self.head(x, cond_BD)[:rows]
 
 
 class ReferenceVQVAE(VQVAE):

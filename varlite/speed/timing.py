@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-import torch
-
 from varlite.checkpoints.assemble import twin
 from varlite.inference import prepare
-from varlite.sampling import device_of, generate
+from varlite.sampling import generate
 from varlite.tokenizer import VQVAE
 
 
@@ -27,8 +25,7 @@ def seconds_per_image(
     for turn in range(rounds + 1):
         for seconds, (model, tokenizer, settings) in zip(times, ready, strict=True):
             labels = [i % model.config.classes for i in range(batch)]
-            draws = torch.Generator(device_of(model)).manual_seed(turn)
             start = time.perf_counter()
-            generate(model, tokenizer, labels, generator=draws, **settings).cpu()  # waits for a GPU
+            generate(model, tokenizer, labels, seeds=turn, **settings).cpu()  # waits for a GPU
             seconds.append((time.perf_counter() - start) / batch)
     return [float(f"{median(seconds[1:]):.3g}") for seconds in times]

@@ -106,8 +106,7 @@ def sample(
         stack.enter_context(patch.object(drawing, "keep_top", watch.timed("filters", filters)))
         stack.enter_context(patch.object(drawing, "draw", draw))
         stack.enter_context(autocast(watch.device, precision))
-        generator = torch.Generator(watch.device).manual_seed(seed)
-        images = generate(model, tokenizer, labels, generator=generator, **SETTINGS)
+        images = generate(model, tokenizer, labels, seeds=seed, **SETTINGS)
     return (torch.cat(tokens, 1) if tokens else images).cpu()  # a model that draws no tokens is compared by its images
 
 

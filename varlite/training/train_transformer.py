@@ -13,7 +13,6 @@ from varlite.datasets import open_dataset
 from varlite.datasets.batches import batch_indices
 from varlite.datasets.pixels import to_bytes
 from varlite.datasets.tokens import TokenCache, cache_tokens
-from varlite.drawing import image_generator
 from varlite.evaluation.validation import validate_transformer
 from varlite.io.files import sha256
 from varlite.io.meta import on_meta
@@ -238,7 +237,5 @@ def samples_by_class(model: Model, tokenizer: VQVAE, seed: int, columns: int = 8
     """A picture of samples, one row for each of the first classes, from the same random numbers at each call."""
     classes = range(min(rows, model.config.classes))
     labels = [c for c in classes for _ in range(columns)]
-    device = next(model.parameters()).device
-    generators = [image_generator(seed, c, i % columns, device) for i, c in enumerate(labels)]
-    images = to_bytes(generate(model, tokenizer, labels, generator=generators)).cpu()
+    images = to_bytes(generate(model, tokenizer, labels, seeds=seed)).cpu()
     return tile([list(row) for row in images.split(columns)])

@@ -41,8 +41,7 @@ def test_an_edit_is_the_packages_own_with_the_mask_and_settings_on_screen(painte
     painter.label.value, painter.cfg.value, painter.seed.value, painter.paste.value = 3, 4.0, 7, False
     before = pixels(painter.screen)
     click_and_wait(painter)
-    generator = torch.Generator().manual_seed(7)
-    expected = edit(*models, tiny_images()[:1], hole(), [3], hide=True, cfg=4.0, generator=generator)[0]
+    expected = edit(*models, tiny_images()[:1], hole(), [3], hide=True, cfg=4.0, seeds=7)[0]
     assert torch.equal(painter.result, expected)
     assert (pixels(painter.screen) != before).any()
     assert painter.status.value == "edited with seed 7" and not painter.button.disabled

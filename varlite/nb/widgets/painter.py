@@ -135,7 +135,7 @@ class Painter(widgets.HBox):
                 self.model, self.tokenizer, self.img_3HW[None].to(device), keep_HW,
                 None if self.label.value is None else [self.label.value],
                 hide=self.hide.value, thin=self.thin.value, paste=self.paste.value, cfg=self.cfg.value,
-                generator=torch.Generator(device).manual_seed(self.seed.value), on_scale=progress,
+                seeds=self.seed.value, on_scale=progress,
             )[0].cpu()  # fmt: skip
             self.screen.value = png(self.result, self.zoom)
             self.status.value = f"edited with seed {self.seed.value}"

@@ -18,7 +18,7 @@ import torch
 
 import varlite
 from varlite.datasets.pixels import to_bytes
-from varlite.drawing import Step, image_generator
+from varlite.drawing import Step
 from varlite.io.files import write_json
 from varlite.io.pictures import save_png, tile
 from varlite.nb.plots import png, scale_colours, scale_names
@@ -95,9 +95,8 @@ def sample_stages(
         stages.append(to_bytes(step.image()).cpu())
         on_stage(step.k, stages[-1])
 
-    generators = [image_generator(seed, label, i, next(model.parameters()).device) for i in range(n)]
     dials = {name: settings[name] for name in ("cfg", "top_k", "top_p", "smooth")}
-    generate(model, tokenizer, [label] * n, generator=generators, on_scale=on_scale, **dials)
+    generate(model, tokenizer, [label] * n, seeds=seed, on_scale=on_scale, **dials)
     return Result(dict(settings), model.scales, stages, idx)
 
 
