@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 import torch._inductor.config
+from children import run, run_several
 from examples import lively_var
 from PIL import Image
 
-from varlite import sampling
+from varlite import cli, sampling
 from varlite.checkpoints.cards import class_names
 from varlite.checkpoints.key_map import to_published
 from varlite.inference import JointAttention
@@ -68,6 +69,22 @@ def test_an_image_depends_on_seed_class_and_index_alone(varlite, model, tmp_path
     assert files(part) == ["0001_00000.png", "0001_00001.png", "samples.json"]
     again = sampled("again", "--num-per-class", 5)
     assert all((whole / name).read_bytes() == (again / name).read_bytes() for name in files(whole)[:-1])
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_write_the_files_of_one(model, tmp_path, processes):
+    words = ["sample", "--model", str(model), "--num-per-class", "5", "--batch", "4", "--device", "cpu"]
+    written = {}
+    for n in (1, processes):
+        out = tmp_path / f"of-{n}"
+        arguments = [*words, "--out", str(out / "images"), "--grid", str(out / "grid.png")]
+        out.mkdir()
+        errors = out / "errors"
+        status = run_several(n, errors, cli.run, arguments) if n > 1 else run(errors, cli.run, arguments)
+        assert status == 0, errors.read_text()
+        assert errors.read_text().count("10 images in") == 1  # the main process alone says so
+        written[n] = {path.relative_to(out): path.read_bytes() for path in out.rglob("*.png")}
+    assert len(written[1]) == 11 and written[1] == written[processes]
 
 
 def test_images_go_to_disk_as_they_are_made(varlite, model, tmp_path, monkeypatch):

@@ -30,6 +30,9 @@ def sample(
     the seed, its class and its index alone. Images go to disk as they are made, whatever their number. Those of an
     earlier run in OUT, which its samples.json names, are removed first; a folder with others is refused.
 
+    torchrun --nproc-per-node 8 -m -- varlite sample ... starts eight processes, each with a GPU of its own, which take
+    turns at the batches and make the images that one process would.
+
     Args:
         classes: all, or names or numbers of classes separated by commas.
         num_per_class: images of each class.
@@ -41,10 +44,11 @@ def sample(
     """
     from varlite.checkpoints.load import load
     from varlite.datasets.pixels import to_bytes
+    from varlite.evaluation.feature_store import Processes
     from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
     from varlite.inference import autocast, check_compiler, compile_blocks, prepare
     from varlite.io.files import write_json
-    from varlite.io.pictures import save_png, tile
+    from varlite.io.pictures import read_png, save_png, tile
     from varlite.sampling import check_settings, generate_many
 
     check_counts(num_per_class=num_per_class, batch=batch)
@@ -52,7 +56,8 @@ def sample(
     model.check()
     if compile and model.precision == "int8":
         raise ValueError("compile: int8 layers cannot be compiled; leave out one of --compile and --precision int8")
-    device = pick_device(model.device)
+    processes = Processes(pick_device(model.device))
+    device = processes.device
     if compile:
         check_compiler(device)
     check_claim("out", out, grid=grid)
@@ -68,21 +73,26 @@ def sample(
     record = {"classes": chosen, "class_names": [] if isinstance(known, int) else [known[c] for c in chosen]}
     record |= {"num_per_class": num_per_class, "seed": seed, "settings": vars(sampling), "batch": batch}
     record = model.record(device) | record | {"precision": model.precision}
-    claim(out, record)
-    write_json(out / RECORD, record)
+    processes.wait()  # all have seen the folder as it was
+    if processes.main:
+        claim(out, record)
+        write_json(out / RECORD, record)
+    processes.wait()
     total, labels = len(chosen) * num_per_class, (c for c in chosen for _ in range(num_per_class))
-    written: dict[int, int] = dict.fromkeys(chosen, 0)
-    rows: dict[int, list] = {c: [] for c in chosen}
+    share = processes.index, processes.count
     with autocast(device, model.precision):
-        parts = generate_many(transformer, tokenizer, labels, seed, batch, total, **vars(sampling))
-        for images, batch_labels in parts:
-            for img_3HW, label in zip(to_bytes(images.float()).cpu(), batch_labels, strict=True):
-                save_png(out / sample_name(label, written[label]), img_3HW)
-                written[label] += 1
-                if grid is not None and len(rows[label]) < GRID_COLUMNS:
-                    rows[label].append(img_3HW)
+        parts = generate_many(transformer, tokenizer, labels, seed, batch, total, share, **vars(sampling))
+        for turn, (images, batch_labels) in enumerate(parts):
+            start = (processes.index + turn * processes.count) * batch
+            pictures = zip(to_bytes(images.float()).cpu(), batch_labels, strict=True)
+            for i, (img_3HW, label) in enumerate(pictures, start):
+                save_png(out / sample_name(label, i % num_per_class), img_3HW)
+    processes.wait()
+    if not processes.main:
+        return
     if grid is not None:
-        save_png(grid, tile(list(rows.values())))
+        columns = range(min(num_per_class, GRID_COLUMNS))
+        save_png(grid, tile([[read_png(out / sample_name(c, i)) for i in columns] for c in chosen]))
     print(f"{total} images in {out}" + (f", {grid}" if grid else ""))
 
 

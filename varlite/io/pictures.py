@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -13,6 +14,13 @@ def save_png(path: Path, img_3HW: torch.Tensor) -> None:
     array_HW3 = img_3HW.permute(1, 2, 0).numpy()
     with atomic(path, sync=False) as temporary, open(temporary, "wb") as file:
         Image.fromarray(array_HW3[..., 0] if array_HW3.shape[-1] == 1 else array_HW3).save(file, "PNG")
+
+
+def read_png(path: Path) -> torch.Tensor:
+    """One image of bytes (channels, H, W), as `save_png` wrote it."""
+    with Image.open(path) as picture:
+        array = np.array(picture)
+    return torch.from_numpy(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1)
 
 
 def tile(rows: list[list[torch.Tensor]], gap: int = 2) -> torch.Tensor:
