@@ -60,7 +60,9 @@ class TransformerRecipe:
     """How a transformer is trained: AdamW (0.9, 0.95), EMA of the weights, warm-up, then a cosine to zero or, as in the
     papers, a linear decay to `final` times the peak rate.
 
-    Weight decay moves from `weight_decay` to `final_weight_decay` along a cosine.
+    Weight decay moves from `weight_decay` to `final_weight_decay` along a cosine. `views` says what of an image is
+    learned: 1 its middle, encoded once; more as many random cuts, encoded once, and each pass takes the next of them; 0
+    as in VAR's training code a new cut at every step, encoded then. But for 1, images are prepared as there, too.
     """
 
     steps: Count
@@ -73,6 +75,7 @@ class TransformerRecipe:
     schedule: Literal["cosine", "linear"] = "cosine"
     final: Share = 0.0
     final_weight_decay: Weight = 0.05
+    views: Annotated[int, Range(0)] = 1
 
 
 @dataclass(frozen=True)
@@ -181,11 +184,11 @@ def published(
 
 
 def imagenet(epochs: int, batch: int, lr: float, final: float, final_weight_decay: float = 0.05) -> TransformerRecipe:
-    """The papers' schedule on the 1,281,167 images of ImageNet; `lr` is for a batch of 256."""
+    """VAR's training code on the 1,281,167 images of ImageNet: schedule and views; `lr` is for a batch of 256."""
     steps = epochs * (1_281_167 // batch)
     return TransformerRecipe(
         steps, batch, lr * batch / 256, warmup=steps // 50, ema=0.0,
-        schedule="linear", final=final, final_weight_decay=final_weight_decay,
+        schedule="linear", final=final, final_weight_decay=final_weight_decay, views=0,
     )  # fmt: skip
 
 

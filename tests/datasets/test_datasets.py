@@ -91,6 +91,13 @@ def test_images_that_fit_are_never_resampled_only_mirrored():
     assert torch.equal(flipped[kept], plain[kept])
 
 
+def test_as_published_even_images_that_fit_are_enlarged_and_cut():
+    rows = torch.arange(3)
+    ours, published = (open_dataset("fashion", "test", (28, 28), 1, as_published=p).images(rows) for p in (False, True))
+    larger = torch.nn.functional.interpolate(ours.float(), (32, 32), mode="bicubic", antialias=True)[..., 2:30, 2:30]
+    assert (published.float() - larger).abs().mean() < 4 and (published.float() - ours).abs().mean() > 8
+
+
 def test_a_dataset_refuses_what_it_cannot_give():
     with pytest.raises(ValueError, match="read as grey or RGB, the model wants 4 channels"):
         open_dataset("fashion", "train", (28, 28), 4)

@@ -120,9 +120,51 @@ def test_a_crop_keeps_the_proportions_and_loses_a_margin():
     torch.testing.assert_close(columns(crop(ramp(90, 90), (8, 16))), (torch.arange(16) + 1.5) / 18, atol=0.02, rtol=0)
 
 
-def test_an_image_of_the_size_asked_for_is_taken_as_it_is():
-    image = ramp(12, 20)
-    assert crop(image, (12, 20)) is image
+def test_an_image_of_the_size_asked_for_is_taken_as_it_is_unless_it_is_to_be_enlarged():
+    image = ramp(16, 16)
+    assert crop(image, (16, 16)) is image
+    # Of the 18 columns that it becomes, the middle 16.
+    enlarged = columns(crop(image, (16, 16), enlarge=True))
+    torch.testing.assert_close(enlarged[2:-2], (torch.arange(16)[2:-2] + 1.5) / 18, atol=0.02, rtol=0)
+    corners = [crop(image, (16, 16), u, enlarge=True) for u in ((0, 0), (0.99, 0))]
+    assert columns(corners[0]).mean() < columns(corners[1]).mean() - 0.05
+
+
+def texture(h, w, seed=0):
+    """Noise over smooth shades, in three colours."""
+    r = np.random.RandomState(seed)
+    coarse = Image.fromarray(r.randint(0, 256, (5, 7, 3), np.uint8)).resize((w, h), Image.Resampling.BICUBIC)
+    return Image.fromarray((np.asarray(coarse) * 0.8 + r.uniform(0, 50, (h, w, 3))).astype(np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(375, 500), (499, 333), (64, 64), (72, 91), (61, 40), (751, 1000)])
+def test_the_cut_is_that_of_the_published_pipeline(shape):
+    """Resize of the shorter edge to 1.125 times the size, then CenterCrop or RandomCrop, as torchvision does them."""
+    from torchvision.transforms import functional as T
+
+    image, (across, down) = texture(*shape), (0.83, 0.31)
+    resized = T.resize(image, 72, T.InterpolationMode.LANCZOS)
+    middle, (height, width) = T.center_crop(resized, [64, 64]), resized.size[::-1]
+    somewhere = T.crop(resized, int(down * (height - 63)), int(across * (width - 63)), 64, 64)
+    for ours, theirs in (
+        (crop(image, (64, 64), enlarge=True), middle),
+        (crop(image, (64, 64), (across, down), enlarge=True), somewhere),
+    ):
+        difference = np.abs(np.asarray(ours).astype(int) - np.asarray(theirs))
+        assert difference.max() <= 1 and (difference > 0).mean() < 0.01
+
+
+def test_a_cut_begins_at_any_whole_pixel_from_the_first_to_the_last():
+    image = ramp(40, 36)  # becomes 40 x 36: no resampling
+    cuts = {tuple(np.asarray(crop(image, (32, 32), ((i + 0.5) / 5, 0)))[0]) for i in range(5)}
+    whole = np.asarray(image)[0]
+    assert cuts == {tuple(whole[start : start + 32]) for start in range(5)}
+
+
+def test_a_jpeg_can_be_decoded_in_full(tmp_path):
+    texture(600, 900).save(tmp_path / "x.jpg", quality=95)
+    part, whole = (read_image(tmp_path / "x.jpg", (32, 32), 3, in_full=full) for full in (False, True))
+    assert part.size == (113, 75) and whole.size == (900, 600)
 
 
 @pytest.mark.parametrize(("h", "w"), [(1, 1), (1, 5000), (5000, 1), (3, 2), (17, 16), (16, 17)])

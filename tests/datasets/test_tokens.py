@@ -10,9 +10,9 @@ import pytest
 import torch
 from examples import image_folder, tiny_tokenizer
 
-from varlite.datasets import ImageFolder, checksums, folders, pixels, tokens
+from varlite.datasets import ImageFolder, checksums, folders, open_dataset, pixels, tokens
 from varlite.datasets.pixels import to_float
-from varlite.datasets.tokens import cache_tokens
+from varlite.datasets.tokens import FreshTokens, cache_tokens, view_seed
 from varlite.tokenizer import VQVAE, fingerprint
 
 
@@ -74,12 +74,12 @@ def test_an_interrupted_call_is_resumed_where_it_was(data, encoded, monkeypatch,
     assert (resumed.tokens == whole.tokens).all() and torch.equal(resumed.labels, whole.labels)
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_a_stop_at_any_write_is_made_up_for_by_the_next_call(data, tmp_path, monkeypatch, flip):
+@pytest.mark.parametrize("how", [{}, {"flip": True}, {"views": 2, "flip": True}])
+def test_a_stop_at_any_write_is_made_up_for_by_the_next_call(data, tmp_path, monkeypatch, how):
     """A kill, or a full disk: at every point where something reaches the disk, one after the other."""
     monkeypatch.setattr(checksums, "SETTLED", 1e9)  # which keeps them from being written as well
     (tmp_path / "images" / "round" / "005.png").write_bytes(b"")
-    tokenizer, whole = tiny_tokenizer(), cache_tokens(tiny_tokenizer(), data, "train", batch=54, flip=flip)
+    tokenizer, whole = tiny_tokenizer(), cache_tokens(tiny_tokenizer(), data, "train", batch=54, **how)
     real = {"fsync": os.fsync, "replace": os.replace}
     countdown, stops = [0], 0
 
@@ -98,12 +98,12 @@ def test_a_stop_at_any_write_is_made_up_for_by_the_next_call(data, tmp_path, mon
         monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / f"stopped after {stops}"))
         countdown[0] = stops + 1
         try:
-            cache_tokens(tokenizer, data, "train", batch=27, flip=flip)
+            cache_tokens(tokenizer, data, "train", batch=27, **how)
         except OSError:
             stops += 1
         else:
             break
-        resumed = cache_tokens(tokenizer, data, "train", batch=16, flip=flip)
+        resumed = cache_tokens(tokenizer, data, "train", batch=16, **how)
         assert (resumed.tokens == whole.tokens).all() and torch.equal(resumed.labels, whole.labels)
         assert resumed.meta["skipped"] == whole.meta["skipped"] and len(resumed.meta["skipped"]) == 1
     assert stops == 2 * 4 + 3  # two batches, each of four; the description, and its folder
@@ -157,29 +157,87 @@ def test_the_row_of_an_unreadable_image_is_that_of_the_next_label_included(data,
         assert label == after == 1
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_an_image_that_was_unreadable_for_a_moment_gets_tokens_of_its_own(data, tmp_path, monkeypatch, encoded, flip):
+@pytest.mark.parametrize("how", [{}, {"flip": True}, {"views": 2}])
+def test_an_image_that_was_unreadable_for_a_moment_gets_tokens_of_its_own(data, tmp_path, monkeypatch, encoded, how):
     tokenizer, read = tiny_tokenizer(), pixels.read_image
-    whole = cache_tokens(tokenizer, data, "train", flip=flip)
+    whole = cache_tokens(tokenizer, data, "train", **how)
     expected, labels = np.array(whole.tokens), whole.labels
     monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "other"))
     broken = {"round/001.png", "round/029.png"}
 
-    def fail(path, *more):
+    def fail(path, *more, **named):
         if any(str(path).endswith(name) for name in broken):
             raise OSError(errno.EIO, "Input/output error")
-        return read(path, *more)
+        return read(path, *more, **named)
 
     monkeypatch.setattr(folders, "read_image", fail)
     for _ in range(2):
-        cached = cache_tokens(tokenizer, data, "train", flip=flip)
+        cached = cache_tokens(tokenizer, data, "train", **how)
         assert cached.meta["skipped"] == dict.fromkeys(sorted(broken), "Input/output error")
         assert (cached.tokens != expected).any() and not torch.equal(cached.labels, labels)
     broken.clear()
     encoded.clear()
-    cached = cache_tokens(tokenizer, data, "train", flip=flip)
+    cached = cache_tokens(tokenizer, data, "train", **how)
     assert (cached.tokens == expected).all() and torch.equal(cached.labels, labels) and cached.meta["skipped"] == {}
-    assert encoded == [1 + flip] * 2  # the others stay
+    assert encoded == [2 if how else 1] * 2  # the others stay
+
+
+# Several views of an image
+
+
+def test_pass_after_pass_takes_the_next_of_the_views_that_are_kept(data):
+    """Each a function of seed, image and number alone, and of the labels of its image."""
+    tokenizer = tiny_tokenizer()
+    dataset = open_dataset(data, "train", (10, 10), 1, as_published=True)
+    cached, rows = cache_tokens(tokenizer, data, "train", batch=16, flip=True, views=3, seed=5), torch.tensor([53, 0, 7])
+    assert len(cached) == 54 and len(cached.tokens) == 3 * 54 and cached.meta["views"] == 3
+    seen = []
+    for passes in range(7):
+        idx_BL, label_B = cached.batch(rows, passes)
+        with torch.inference_mode():
+            img = to_float(dataset.images(rows, view_seed(5, passes % 3), flip=True))
+            assert torch.equal(idx_BL, torch.cat(tokenizer.encode(img), 1))
+        assert torch.equal(label_B, dataset.labels[rows])
+        seen.append(idx_BL)
+    assert torch.equal(seen[0], seen[3]) and torch.equal(seen[2], seen[5])
+    assert all((a != b).any(1).sum() > 1 for a, b in [(seen[0], seen[1]), (seen[1], seen[2]), (seen[0], seen[2])])
+
+
+def test_tokens_made_at_every_step_are_those_that_would_be_kept(data):
+    tokenizer = tiny_tokenizer()
+    cached = cache_tokens(tokenizer, data, "train", flip=True, views=4, seed=2)
+    fresh = FreshTokens(tokenizer, open_dataset(data, "train", (10, 10), 1, as_published=True), flip=True, seed=2)
+    assert len(fresh) == len(cached) == 54
+    for passes, rows in ((0, torch.arange(20)), (3, torch.tensor([9, 50])), (1, torch.tensor([9, 50]))):
+        (kept_BL, kept_B), (img, label_B) = cached.batch(rows, passes), fresh.batch(rows, passes)
+        assert torch.equal(cached.encoded(kept_BL), fresh.encoded(img)) and torch.equal(kept_B, label_B)
+
+
+def test_images_of_the_size_wanted_have_one_view_or_are_enlarged(tmp_path):
+    data, tokenizer = str(image_folder(tmp_path / "fitting", per_class=10, side=10)), tiny_tokenizer()
+    middle = cache_tokens(tokenizer, data, "train")
+    with torch.inference_mode():
+        as_they_are = ImageFolder(data, "train", (10, 10), 1).images(torch.arange(18))
+        assert torch.equal(middle.batch(torch.arange(18))[0], torch.cat(tokenizer.encode(to_float(as_they_are)), 1))
+    cached = cache_tokens(tokenizer, data, "train", views=2)
+    assert (cached.batch(torch.arange(18), 0)[0] != cached.batch(torch.arange(18), 1)[0]).any()
+
+
+def test_views_and_seeds_have_caches_of_their_own_and_the_test_split_has_its_middle(data):
+    tokenizer = tiny_tokenizer()
+    ways = [{}, {"views": 2}, {"views": 3}, {"views": 2, "seed": 1}, {"views": 2, "flip": True}]
+    assert len({cache_tokens(tokenizer, data, "train", **how).folder for how in ways}) == len(ways)
+    few, fresh = (cache_tokens(tokenizer, data, "test", views=views, seed=views) for views in (2, 0))
+    assert few.folder == fresh.folder != cache_tokens(tokenizer, data, "test").folder and len(few.tokens) == len(few)
+    with pytest.raises(ValueError, match="views must be at least 1 to be kept, got 0"):
+        cache_tokens(tokenizer, data, "train", views=0)
+
+
+def test_the_row_of_an_unreadable_image_has_the_label_of_each_views_stand_in(data, tmp_path):
+    (tmp_path / "images" / "round/029.png").write_text("<html>")
+    cached, names = cache_tokens(tiny_tokenizer(), data, "train", views=2), ImageFolder(data, "train", (10, 10), 1).names
+    for passes in (0, 1):
+        assert cached.batch(torch.tensor([names.index("round/029.png")]), passes)[1] == 1
 
 
 def test_redone_images_of_the_same_names_and_sizes_get_new_tokens(tmp_path):
@@ -226,6 +284,14 @@ def test_a_cache_whose_content_does_not_fit_its_description_is_damaged(data, fil
     np.save(folder / file, content)
     with pytest.raises(ValueError, match=rf"{folder} is damaged \(.*{file} .*\): delete it"):
         cache_tokens(tiny_tokenizer(), data, "train")
+
+
+def test_a_cache_with_other_rows_than_its_views_is_damaged(data):
+    folder = cache_tokens(tiny_tokenizer(), data, "train", views=2).folder
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"views": 5}))
+    with pytest.raises(ValueError, match=rf"{folder} is damaged \(tokens.npy has 108 rows, not 5 for each image\)"):
+        cache_tokens(tiny_tokenizer(), data, "train", views=2)
 
 
 def test_tokens_are_not_held_in_memory(data):

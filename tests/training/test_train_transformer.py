@@ -4,18 +4,30 @@ from dataclasses import replace
 
 import pytest
 import torch
-from examples import EXAMPLES, SIDES, image_folder, lively_var, random_tokens, tiny_tokenizer, tiny_var, var_config
+from examples import (
+    EXAMPLES,
+    SIDES,
+    image_folder,
+    lively_var,
+    random_tokens,
+    tiny_tokenizer,
+    tiny_var,
+    var_config,
+    without_clock,
+)
 
 from varlite import load
 from varlite.checkpoints import load as pretrained
 from varlite.datasets.tokens import cache_tokens
 from varlite.evaluation.validation import validate_transformer
+from varlite.io.files import read_model
 from varlite.io.locks import hold
 from varlite.models import KINDS
 from varlite.presets import MODELS, TransformerRecipe
 from varlite.tokenizer import VQVAE, fingerprint
 from varlite.training import train_transformer as stage2
 from varlite.training.options import Options
+from varlite.training.run import Run
 from varlite.training.train_transformer import decay_groups, learning_rate, weight_decay
 
 
@@ -191,6 +203,70 @@ def test_dropped_labels_are_those_whose_chance_is_below_the_share():
     model.eval()
     assert torch.equal(dropped, model.loss(tokenizer, idx, null))
     assert torch.equal(kept, model.loss(tokenizer, idx, label_B))
+
+
+# Views
+
+
+def log_of(out):
+    return without_clock(map(json.loads, (out / "log.jsonl").read_text().splitlines()))
+
+
+@pytest.fixture
+def viewed(trained, presets, tmp_path):
+    """Trains 20 steps, three passes and more over 54 images, on so many views; the folder."""
+
+    def train(views, name=None):
+        options = Options(device="cpu", steps=20, flip=True, recipe=(f"views={views}",))
+        out = tmp_path / (name or f"{views} views")
+        stage2.train("tiny-var", str(trained / "images"), out, trained / "vq", options=options)
+        return out
+
+    return train
+
+
+@pytest.mark.parametrize("views", [0, 3])
+def test_a_training_on_views_that_was_stopped_goes_on_bit_for_bit(viewed, monkeypatch, views):
+    whole, save = viewed(views), Run.save
+
+    def save_and_stop(run, state):
+        save(run, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save", save_and_stop)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                viewed(views, "stopped")
+    resumed = viewed(views, "stopped")
+    assert log_of(resumed) == log_of(whole)
+    assert read_model(resumed / "model.safetensors")[1].keys() == read_model(whole / "model.safetensors")[1].keys()
+    for a, b in zip(*(read_model(out / "model.safetensors")[1].values() for out in (resumed, whole)), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_encoding_at_every_step_is_training_on_as_many_views_as_there_are_passes(viewed):
+    fresh, kept, fewer = (log_of(viewed(views)) for views in (0, 4, 2))
+    assert fresh == kept != fewer
+
+
+def test_a_card_says_on_how_many_views_a_model_was_trained(viewed, trained):
+    for out, views in ((viewed(2), 2), (trained / "var", 1)):
+        assert json.loads((out / "card.json").read_text())["training"]["recipe"]["views"] == views
+
+
+def test_of_tokens_made_at_every_step_none_is_kept(viewed, monkeypatch):
+    kept = []
+    monkeypatch.setattr(stage2, "cache_tokens", lambda vq, data, split, **how: kept.append(split) or cache_tokens(
+        vq, data, split, **how))  # fmt: skip
+    viewed(0)
+    assert kept == ["test"]
+
+
+def test_published_presets_encode_at_every_step_and_small_ones_once():
+    of_imagenet = {name: row.recipe.views for name, row in MODELS.items() if row.hub is not None}
+    assert set(of_imagenet.values()) == {0} and "var-d30" in of_imagenet
+    assert {row.recipe.views for row in MODELS.values() if row.hub is None} == {1}
 
 
 def test_stage_two_says_which_pictures_it_skipped_again_when_their_tokens_are_cached(

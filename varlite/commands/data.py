@@ -45,6 +45,8 @@ def tokenize(
     data: Data = "fashion",
     split: Literal["train", "test"] = "train",
     flip: bool = False,
+    views: int = 1,
+    seed: int = 0,
     batch: int | None = None,
     device: Device = "auto",
 ) -> None:
@@ -57,6 +59,8 @@ def tokenize(
         tokenizer: a preset, or a folder written by `varlite train-tokenizer`.
         split: train or test.
         flip: encode the mirror image of each as well, for `varlite train --flip`.
+        views: random cuts of each image, for `varlite train --views`; 1 is its middle. The test split has its middle.
+        seed: of those cuts: the seed of the training.
         batch: images encoded at a time; default by their size.
     """
     from varlite.checkpoints.load import load_tokenizer
@@ -64,9 +68,12 @@ def tokenize(
     from varlite.io.outputs import check_folder
     from varlite.io.places import cache_folder
 
-    check_counts(batch=batch)
+    check_counts(batch=batch, views=views)
     check_folder("VARLITE_CACHE", cache_folder())
-    cache = cache_tokens(load_tokenizer(tokenizer, device=pick_device(device)), data, split, batch, flip)
-    for name, reason in cache.meta.get("skipped", {}).items():
+    vq = load_tokenizer(tokenizer, device=pick_device(device))
+    cache = cache_tokens(vq, data, split, batch, flip, views=views, seed=seed)
+    for name, reason in cache.skipped.items():
         print(f"not readable: {name} ({reason})", file=sys.stderr)
-    print(f"{len(cache)} images of {cache.tokens.shape[1]} tokens in {cache.folder}")
+    rows, L = cache.tokens.shape
+    of_views = f" in {rows // len(cache)} views" if rows > len(cache) else ""
+    print(f"{len(cache)} images{of_views} of {L} tokens in {cache.folder}")

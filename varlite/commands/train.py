@@ -1,5 +1,6 @@
 """`varlite train-tokenizer`, `tune-decoder`, `train` and `train-classifier`: the same command again goes on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from varlite.commands.common import Data, check_weights
@@ -61,6 +62,7 @@ def train(
     tokenizer: str | None = None,
     start: str | None = None,
     weights: Path | None = None,
+    views: int | None = None,
     training: Options = Options(),
 ) -> None:
     """Train a next-scale transformer on the tokens of a dataset: stage 2. The same command again goes on after a stop.
@@ -74,10 +76,14 @@ def train(
         tokenizer: a preset, or a folder written by `varlite train-tokenizer`; default that of START, or the preset's.
         start: go on from this model, a preset or folder of the same shape; for other classes its class table is new.
         weights: for a published START, a folder or file with the weights.
+        views: random cuts of each image, encoded once; 1 is its middle, 0 a new cut at every step, encoded then, as
+            the published code does; default the recipe's.
     """
     from varlite.training import train_transformer as stage2
 
     check_weights("weights", start, weights)
+    if views is not None:
+        training = replace(training, recipe=(*training.recipe, f"views={views}"))
     out = checked(out or Path("runs") / preset, training)
     print(stage2.train(preset, data, out, tokenizer, start, weights, training))
 

@@ -17,11 +17,13 @@ class Dataset(Protocol):
 
     `checksum` is of the data, whatever the size and wherever they lie. With a `crop_seed` image i is cropped at random,
     and with `flip` mirrored or not: a function of (crop_seed, i) alone, so that a resumed training sees what an
-    unbroken one does. `skipped` tells which files could not be read, and why; `retry` gives the indices of such files
+    unbroken one does. With `as_published` images are decoded in full, and enlarged and cut even where they have the size
+    already, as by VAR's training code (`varlite.datasets.pixels.crop`). `skipped` tells which files could not be read, and why; `retry` gives the indices of such files
     once some of them can be read.
     """
 
     classes: tuple[str, ...]
+    as_published: bool
 
     @property
     def skipped(self) -> dict[str, str]: ...
@@ -44,14 +46,23 @@ DATASETS: dict[str, type[FashionMNIST] | type[CIFAR10] | type[StillLife]] = {
 }
 
 
-def open_dataset(name: str, split: str, size: tuple[int, int], channels: int, unreadable: float = 0.25) -> Dataset:
+def open_dataset(
+    name: str, split: str, size: tuple[int, int], channels: int, unreadable: float = 0.25, as_published: bool = False
+) -> Dataset:
     """A dataset by name, or a folder of images by path, for images of `size` (H, W) with `channels`, 1 or 3.
 
-    `split` is "train" or "test"; `unreadable` is the share of a folder's images that may be unreadable.
+    `split` is "train" or "test"; `unreadable` is the share of a folder's images that may be unreadable;
+    for `as_published` see `Dataset`.
     Raises ValueError or FileNotFoundError for what is not there.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    dataset = _open(name, split, size, channels, unreadable)
+    dataset.as_published = as_published
+    return dataset
+
+
+def _open(name: str, split: str, size: tuple[int, int], channels: int, unreadable: float) -> Dataset:
     if name in DATASETS:
         return DATASETS[name](split, None, size, channels)
     path = expand_home(name)

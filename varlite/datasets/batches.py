@@ -16,9 +16,13 @@ def batch_indices(n: int, batch: int, step: int, seed: int) -> torch.Tensor:
     Being stateless, it makes resuming exact: batch 1000 is the same whether or not batch 999 was drawn.
     """
     batch = min(batch, n)
-    per_epoch = n // batch
-    epoch, start = divmod(step, per_epoch)
-    return _order(n, seed, epoch)[start * batch : (start + 1) * batch]
+    start = step % (n // batch) * batch
+    return _order(n, seed, whole_passes(n, batch, step))[start : start + batch]
+
+
+def whole_passes(n: int, batch: int, step: int) -> int:
+    """How many passes over n examples lie before training batch `step`: the number of its own pass, from 0."""
+    return step // (n // min(batch, n))
 
 
 @lru_cache(maxsize=2)

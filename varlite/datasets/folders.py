@@ -20,12 +20,15 @@ class ImageFolder:
 
     Sub-folders such as `train` and `val` or `test` are the splits; otherwise every tenth image is the test split, but
     for classes that would be left without an image to train on. `layout` and `left_out` tell what was understood.
-    Images are resized and cropped as in the paper (`varlite.datasets.pixels`). One that cannot be read is replaced by
-    the next that can, together with its label, and noted in `skipped`, path -> reason; it is tried again each time.
+    Images are resized and cropped as by VAR's training code, but for two things that `as_published` takes back: those
+    of the size wanted are left as they are, and a large JPEG is decoded at a fraction (`varlite.datasets.pixels`).
+    One that cannot be read is replaced by the next that can, together with its label, and noted in `skipped`, path ->
+    reason; it is tried again each time.
     unreadable: share of the images that may be unreadable; more means a wrong folder or a lost disk.
     Raises FileNotFoundError if the folder does not exist, ValueError if it holds no classes or no images.
     """
 
+    as_published = False
     AT_LEAST, IN_A_ROW = 10, 100  # unreadable images before anything is concluded from their share or their row
 
     def __init__(self, root: str | Path, split: str, size: tuple[int, int], channels: int, unreadable: float = 0.25):
@@ -85,7 +88,7 @@ class ImageFolder:
         """Image `i`; None, and noted in `skipped`, if it cannot be read."""
         name = self.names[i]
         try:
-            image = read_image(f"{self.root}/{name}", self.size, self.channels)
+            image = read_image(f"{self.root}/{name}", self.size, self.channels, in_full=self.as_published)
         except (Unreadable, OSError) as error:
             self.skipped[name] = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
             return None
@@ -95,14 +98,14 @@ class ImageFolder:
     def _image(self, i: int, crop_seed: int | None, flip: bool) -> torch.Tensor:
         if (image := self._read(i)) is not None:
             self._instead.pop(i, None)
-            return view(image, self.size, i, crop_seed, flip)
+            return view(image, self.size, i, crop_seed, flip, self.as_published)
         n, row = len(self.names), min(len(self.names), self.IN_A_ROW)
         # The next ones in order; all of one class may be broken, so then some from everywhere.
         others = [self._instead.get(i, i), *(i + k for k in range(1, row)), *(i + k * n // row for k in range(1, row))]
         for j in others:
             if self.names[j % n] not in self.skipped and (image := self._read(j % n)) is not None:
                 self._instead[i] = j % n
-                return view(image, self.size, i, crop_seed, flip)
+                return view(image, self.size, i, crop_seed, flip, self.as_published)
         raise self._too_many(f"{len(set(j % n for j in others) | {i})} images in a row and from all over")
 
     def _look_all_over(self) -> None:

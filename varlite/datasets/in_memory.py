@@ -10,8 +10,9 @@ from varlite.datasets.pixels import MODES, POOL, chance, convert, view
 
 class InMemory:
     """A dataset that fits into memory: `all_images` (N, channels, H, W) bytes, resized and cropped where another `size`
-    is asked for, and made grey or RGB; as they are where they already fit."""
+    is asked for, and made grey or RGB; as they are where they already fit, unless `as_published`."""
 
+    as_published = False
     all_images: torch.Tensor
 
     def __init__(self, size: tuple[int, int], channels: int):
@@ -26,7 +27,7 @@ class InMemory:
 
     def images(self, indices: torch.Tensor, crop_seed: int | None = None, flip: bool = False) -> torch.Tensor:
         img = self.all_images[indices]
-        if img.shape[1:] == (self.channels, *self.size):
+        if img.shape[1:] == (self.channels, *self.size) and not self.as_published:
             if not flip:
                 return img
             mirrored = torch.tensor([chance(crop_seed, i, flip)[2] for i in indices.tolist()])
@@ -34,6 +35,6 @@ class InMemory:
 
         def one(i: int, x: torch.Tensor) -> torch.Tensor:
             image = convert(Image.fromarray(x.permute(1, 2, 0).squeeze(2).numpy()), self.channels)
-            return view(image, self.size, i, crop_seed, flip)
+            return view(image, self.size, i, crop_seed, flip, self.as_published)
 
         return torch.stack(list(POOL.map(one, indices.tolist(), img)))

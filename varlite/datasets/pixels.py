@@ -20,7 +20,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 T = TypeVar("T")
 MODES = {1: "L", 3: "RGB"}
-MARGIN = 1.125  # of the paper: images are resized to this much more than is then cropped
+MARGIN = 1.125  # of VAR's training code: images are resized to this much more than is then cropped
 # What Pillow may try, by content. Of the others some run programs (EPS starts Ghostscript) and none holds photographs.
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM"]
 SUFFIXES: tuple[str, ...] = (
@@ -102,13 +102,15 @@ def open_picture(path: str | Path) -> Iterator[Image.Image]:
         raise Unreadable(path, reason.splitlines()[0]) from None
 
 
-def read_image(path: str | Path, size: tuple[int, int], channels: int) -> Image.Image:
+def read_image(path: str | Path, size: tuple[int, int], channels: int, in_full: bool = False) -> Image.Image:
     """The first frame of a file, upright, as grey or RGB, in no less than twice the size that `crop` needs.
 
-    What is transparent becomes white. For numbers of more than 8 bits see `convert`. Raises as `open_picture` does.
+    A large JPEG is decoded at a half, quarter or eighth, unless it is wanted `in_full`. What is transparent becomes
+    white. For numbers of more than 8 bits see `convert`. Raises as `open_picture` does.
     """
     with open_picture(path) as file:
-        file.draft(None, (round(2 * MARGIN * max(size)),) * 2)  # decodes a large JPEG at a half, quarter or eighth
+        if not in_full:
+            file.draft(None, (round(2 * MARGIN * max(size)),) * 2)
         return convert(file, channels)
 
 
@@ -175,18 +177,31 @@ def to_8_bits(image: Image.Image) -> Image.Image:
     return eight
 
 
-def crop(image: Image.Image, size: tuple[int, int], u: tuple[float, float] = (0.5, 0.5)) -> Image.Image:
+def crop(
+    image: Image.Image, size: tuple[int, int], u: tuple[float, float] | None = None, enlarge: bool = False
+) -> Image.Image:
     """Resize so that `size` (H, W) with a margin of an eighth just fits, then cut `size` out of it.
 
-    `u` in [0, 1) is where, across and down: the middle by default. An image that has `size` already is taken as it is.
+    The sizes, the filter and the places are those of VAR's training code: for 256 pixels the shorter edge becomes 288,
+    the longer one as many as the proportions give, rounded down, and the cut begins at a whole pixel. `u` in [0, 1)
+    chooses it, across and down; None is the middle. An image that has `size` already is taken as it is, which the
+    published code does not do, unless `enlarge`.
     """
     h, w = size
-    if image.size == (w, h):
+    if image.size == (w, h) and not enlarge:
         return image
-    scale = max(round(MARGIN * h) / image.height, round(MARGIN * w) / image.width)
-    left, top = (image.width - w / scale) * u[0], (image.height - h / scale) * u[1]
-    # Resizing only the cut: the whole of a very long image may be too large for memory.
-    box = (left, top, min(left + w / scale, image.width), min(top + h / scale, image.height))
+    tall, wide = round(MARGIN * h), round(MARGIN * w)
+    if tall * image.width >= wide * image.height:  # the edge that needs the larger factor is met, the other follows
+        wide = tall * image.width // image.height
+    else:
+        tall = wide * image.height // image.width
+    if u is None:
+        left, top = round((wide - w) / 2), round((tall - h) / 2)
+    else:
+        left, top = int(u[0] * (wide - w + 1)), int(u[1] * (tall - h + 1))
+    # Resizing only the cut: the whole of a very long image may be too large for memory. The filter looks beyond it.
+    x, y = image.width / wide, image.height / tall
+    box = (left * x, top * y, min((left + w) * x, image.width), min((top + h) * y, image.height))
     return image.resize((w, h), Image.Resampling.LANCZOS, box)
 
 
@@ -204,10 +219,12 @@ def chance(crop_seed: int | None, i: int, flip: bool) -> tuple[float, float, boo
     return across, down, flip and mirrored < 0.5
 
 
-def view(image: Image.Image, size: tuple[int, int], i: int, crop_seed: int | None, flip: bool) -> torch.Tensor:
+def view(
+    image: Image.Image, size: tuple[int, int], i: int, crop_seed: int | None, flip: bool, enlarge: bool = False
+) -> torch.Tensor:
     """(channels, H, W) bytes of image `i`, cut and mirrored as `chance` says."""
     across, down, mirrored = chance(crop_seed, i, flip)
-    image = crop(image, size, (across, down))
+    image = crop(image, size, None if crop_seed is None else (across, down), enlarge)
     if mirrored:
         image = ImageOps.mirror(image)
     return torch.from_numpy(np.array(image)).reshape(*size, -1).permute(2, 0, 1)

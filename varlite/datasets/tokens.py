@@ -1,4 +1,8 @@
-"""Token maps of a dataset, made once and kept: training a transformer never runs the encoder."""
+"""Token maps of a dataset: made once and kept, of one view of each image or several, or made anew at every step.
+
+A view is what `varlite.datasets.pixels.view` cuts out: the middle, or something else for each seed, image and number.
+`TokenCache` and `FreshTokens` give the same views in the same order, one with the encoder and one without.
+"""
 
 import os
 import shutil
@@ -23,7 +27,7 @@ from varlite.tokenizer import VQVAE, fingerprint
 class TokenCache:
     """Token maps of a whole dataset on disk: `tokens.npy` (N, L) uint16, memory-mapped, `labels.npy`, `meta.json`.
 
-    Raises ValueError if the files are damaged or do not belong together.
+    Its length is the number of examples; each has as many rows as there are views. Raises ValueError if the files are damaged or do not belong together.
     """
 
     def __init__(self, folder: Path):
@@ -37,8 +41,10 @@ class TokenCache:
             raise ValueError(f"{folder} is damaged ({error}): delete it, and the tokens are made again") from None
 
     def _check(self) -> None:
-        self.meta.setdefault("skipped", {})  # older caches do not say
+        self.meta = {"skipped": {}, "views": 1} | self.meta  # older caches do not say
         n, L, classes = len(self.tokens), Scales.of(self.meta["scales"]).total, len(self.meta["classes"])
+        if n % self.meta["views"]:
+            raise ValueError(f"tokens.npy has {n} rows, not {self.meta['views']} for each image")
         if self.tokens.dtype != np.uint16 or self.tokens.shape != (n, L):
             raise ValueError(f"tokens.npy is {self.tokens.dtype} {self.tokens.shape}, not uint16 with rows of {L}")
         if self.labels.dtype != torch.int64 or self.labels.shape != (n,):
@@ -47,11 +53,56 @@ class TokenCache:
             raise ValueError(f"labels.npy does not hold labels of {classes} classes")
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.tokens) // self.meta["views"]
 
-    def batch(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(idx_BL int64, labels (B,)) of the given rows."""
-        return torch.from_numpy(self.tokens[indices.numpy()].astype(np.int64)), self.labels[indices]
+    @property
+    def skipped(self) -> dict[str, str]:
+        return self.meta["skipped"]
+
+    def batch(self, indices: torch.Tensor, passes: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """(idx_BL int64, labels (B,)) of the given examples, as they are seen after `passes` passes over all of them."""
+        views = self.meta["views"]
+        rows = indices * views + passes % views
+        return torch.from_numpy(self.tokens[rows.numpy()].astype(np.int64)), self.labels[rows]
+
+    def encoded(self, idx_BL: torch.Tensor) -> torch.Tensor:
+        """Tokens of what `batch` gives: they are."""
+        return idx_BL
+
+
+class FreshTokens:
+    """Tokens of a dataset that are made when they are wanted, of another view in every pass, as in VAR's training code.
+
+    Pass `v` sees view `v` of every image, which `cache_tokens` would keep if asked for enough of them.
+    """
+
+    def __init__(self, tokenizer: VQVAE, dataset: Dataset, flip: bool, seed: int):
+        self.tokenizer, self.dataset, self.flip, self.seed = tokenizer, dataset, flip, seed
+
+    def __len__(self) -> int:
+        return len(self.dataset.labels)
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        return self.dataset.skipped
+
+    def batch(self, indices: torch.Tensor, passes: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """(bytes (B, channels, H, W), labels (B,)) of the given images, as they are seen after so many passes."""
+        img = self.dataset.images(indices, view_seed(self.seed, passes), self.flip)
+        return img, self.dataset.labels[indices]  # after the images: see ImageFolder
+
+    @torch.no_grad()
+    def encoded(self, img: torch.Tensor) -> torch.Tensor:
+        """idx_BL of bytes, on their device."""
+        return torch.cat(self.tokenizer.encode(to_float(img)), 1)
+
+
+Tokens = TokenCache | FreshTokens
+
+
+def view_seed(seed: int, view: int) -> int:
+    """The `crop_seed` of a view, counted from 0, in a training with `seed`."""
+    return seed * 1_000_003 + view
 
 
 @torch.inference_mode()
@@ -62,15 +113,20 @@ def cache_tokens(
     batch: int | None = None,
     flip: bool = False,
     dataset: Dataset | None = None,
+    views: int = 1,
+    seed: int = 0,
 ) -> TokenCache:
     """The token maps of a split, from the cache if they are there, otherwise encoded now; interrupted, it resumes.
 
-    One folder in VARLITE_CACHE (default ~/.cache/varlite) for each tokenizer and dataset, by their checksums. Images
-    are center-cropped. With `flip` each has a second row, of its mirror image: 2i is image i, 2i + 1 its mirror. An
-    unreadable image gets the row of the next readable one, label included; `meta["skipped"]` names it, and the next
+    One folder in VARLITE_CACHE (default ~/.cache/varlite) for each tokenizer, dataset, by their checksums, and kind of
+    views. With one view images are center-cropped, and `flip` adds an example for each, its mirror image: 2i is image
+    i, 2i + 1 its mirror. With more, view v of image i is cut, and with `flip` mirrored, at random: a function of
+    (`seed`, i, v) alone. The test split has one view whatever `views` says, the middle.
+    An unreadable image gets the rows of the next readable one, label included; `meta["skipped"]` names it, and the next
     call tries it again.
-    `batch` images are encoded at a time; None is what a few GB of memory hold. `dataset` is the split, if it is open.
-    Raises ValueError for a codebook of more than 16 bits, OSError where the disk is too small.
+    `batch` images are encoded at a time; None is what a few GB of memory hold. `dataset` is the split, if it is open:
+    `as_published` unless there is one view.
+    Raises ValueError for no views and for a codebook of more than 16 bits, OSError where the disk is too small.
     """
     h, w = tokenizer.image_size()
     batch = min(250, max(1, 2**20 // (h * w))) if batch is None else batch
@@ -78,19 +134,25 @@ def cache_tokens(
         raise ValueError(f"batch must be at least 1, got {batch}")
     if tokenizer.config.vocab > 2**16:
         raise ValueError(f"tokens are kept in 16 bits: a codebook of {tokenizer.config.vocab} codes is too large")
-    dataset = dataset or open_dataset(data, split, (h, w), tokenizer.config.channels)
+    dataset = dataset or open_dataset(data, split, (h, w), tokenizer.config.channels, as_published=views != 1)
+    views = 1 if split == "test" else views
+    if views < 1:
+        raise ValueError(f"views must be at least 1 to be kept, got {views}")
     tokenizer_sha256 = fingerprint(tokenizer)
-    folder = cache_folder() / f"tokens-{tokenizer_sha256[:12]}-{dataset.checksum[:12]}{'-flip' * flip}"
-    if (folder / "meta.json").exists() and not TokenCache(folder).meta["skipped"]:
+    name = f"tokens-{tokenizer_sha256[:12]}-{dataset.checksum[:12]}{'-flip' * flip}"
+    name += "-published" * dataset.as_published + f"-{views}-views-{seed}" * (views > 1)
+    folder = cache_folder() / name
+    if (folder / "meta.json").exists() and not TokenCache(folder).skipped:
         return TokenCache(folder)
     cache_folder().mkdir(parents=True, exist_ok=True)
     busy = f"the tokens of {data} are being made by {{holder}}: waiting for them"
     lock = hold(folder.with_name(folder.name + ".lock"), busy, wait=True)
     try:
         if not (folder / "meta.json").exists():
-            about = {"data": data, "split": split, "flip": flip, "tokenizer_sha256": tokenizer_sha256}
+            about = {"data": data, "split": split, "flip": flip, "views": views, "seed": seed}
+            about |= {"as_published": dataset.as_published, "tokenizer_sha256": tokenizer_sha256}
             _encode(tokenizer, dataset, folder, about, batch)
-        elif len(rows := dataset.retry(TokenCache(folder).meta["skipped"])):
+        elif len(rows := dataset.retry(TokenCache(folder).skipped)):
             _encode_again(tokenizer, dataset, folder, rows)
     finally:
         lock.release()
@@ -99,26 +161,25 @@ def cache_tokens(
 
 def _encode(tokenizer: VQVAE, dataset: Dataset, folder: Path, about: dict[str, Any], batch: int) -> None:
     # Rows written so far count as done only once `progress.json` says so, after they are on disk.
-    partial, views = folder.with_name(folder.name + ".partial"), 1 + about["flip"]
+    partial, each = folder.with_name(folder.name + ".partial"), _rows_of_an_image(about)
     partial.mkdir(parents=True, exist_ok=True)
     n, L, progress = len(dataset.labels), tokenizer.scales.total, partial / "progress.json"
     state: dict[str, Any] = read_object(progress) if progress.exists() else {"done": 0, "skipped": {}}
     done = state["done"]
-    need, free = (n - done) * views * (2 * L + 8), shutil.disk_usage(partial).free
+    need, free = (n - done) * each * (2 * L + 8), shutil.disk_usage(partial).free
     if need > free:
         raise OSError(f"{cache_folder()}: the tokens need {need / 1e6:.0f} MB more, {free / 1e6:.0f} MB are free")
     bar = tqdm(total=n, initial=done, desc=f"tokens of {about['data']} {about['split']}", unit="image", mininterval=1)
     with (
         bar,
-        open_rows(partial / "tokens.npy", (n * views, L), np.uint16, done * views) as tokens,
-        open_rows(partial / "labels.npy", (n * views,), np.int64, done * views) as labels,
+        open_rows(partial / "tokens.npy", (n * each, L), np.uint16, done * each) as tokens,
+        open_rows(partial / "labels.npy", (n * each,), np.int64, done * each) as labels,
     ):
         batches = torch.arange(done, n).split(batch) if done < n else ()
-        images = ahead(lambda step: dataset.images(batches[step]), len(batches))
+        viewed = ahead(lambda step: _views(dataset, batches[step], about), len(batches))
         for step, rows in enumerate(batches):
-            idx_NL = _tokens(tokenizer, images(step), views)
-            label_N = dataset.labels[rows].repeat_interleave(views)  # after the images: see ImageFolder
-            for file, written in ((tokens, idx_NL), (labels, label_N.numpy())):
+            img, label_N = viewed(step)
+            for file, written in ((tokens, _tokens(tokenizer, img, 2 * batch)), (labels, label_N.numpy())):
                 file.write(written.tobytes())
                 file.flush()
                 os.fsync(file.fileno())
@@ -133,12 +194,27 @@ def _encode(tokenizer: VQVAE, dataset: Dataset, folder: Path, about: dict[str, A
     os.replace(partial, folder)
 
 
-def _tokens(tokenizer: VQVAE, img: torch.Tensor, views: int) -> np.ndarray:
-    """(B * views, L) of bytes (B, channels, H, W), each followed by the tokens of its mirror image if `views` is 2."""
-    if views == 2:
-        img = torch.stack([img, img.flip(-1)], 1).flatten(0, 1)
+def _rows_of_an_image(about: dict[str, Any]) -> int:
+    return about["views"] if about["views"] > 1 else 1 + about["flip"]
+
+
+def _views(dataset: Dataset, rows: torch.Tensor, about: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """All views of some images, image after image: bytes (B * views, channels, H, W), and their labels."""
+    img, label_B = [], []
+    for view in range(about["views"]):
+        random = (view_seed(about["seed"], view), about["flip"]) if about["views"] > 1 else ()
+        img.append(dataset.images(rows, *random))
+        label_B.append(dataset.labels[rows])  # after the images: see ImageFolder
+    if about["flip"] and about["views"] == 1:
+        img, label_B = [img[0], img[0].flip(-1)], 2 * label_B
+    return torch.stack(img, 1).flatten(0, 1), torch.stack(label_B, 1).flatten()
+
+
+def _tokens(tokenizer: VQVAE, img: torch.Tensor, batch: int) -> np.ndarray:
+    """(N, L) of bytes (N, channels, H, W), so many at a time."""
     device = next(tokenizer.parameters()).device
-    return torch.cat(tokenizer.encode(to_float(img.to(device))), 1).cpu().numpy().astype(np.uint16)
+    found = [torch.cat(tokenizer.encode(to_float(part.to(device))), 1).cpu() for part in img.split(batch)]
+    return torch.cat(found).numpy().astype(np.uint16)
 
 
 def _encode_again(tokenizer: VQVAE, dataset: Dataset, folder: Path, rows: torch.Tensor) -> None:
@@ -146,15 +222,13 @@ def _encode_again(tokenizer: VQVAE, dataset: Dataset, folder: Path, rows: torch.
 
     `meta.json` names them until all is written: interrupted, it is done once more.
     """
-    cache = TokenCache(folder)
-    views = 1 + cache.meta["flip"]
+    about = {"seed": 0} | TokenCache(folder).meta
     for row in rows:
-        idx_NL = _tokens(tokenizer, dataset.images(row[None]), views)
-        label_N = dataset.labels[row].repeat(views).numpy()
-        for name, written in (("tokens.npy", idx_NL), ("labels.npy", label_N)):
-            with open_at(folder / name, int(row) * views) as file:
+        img, label_N = _views(dataset, row[None], about)
+        for name, written in (("tokens.npy", _tokens(tokenizer, img, 2)), ("labels.npy", label_N.numpy())):
+            with open_at(folder / name, int(row) * _rows_of_an_image(about)) as file:
                 file.write(written.tobytes())
-    write_json(folder / "meta.json", cache.meta | {"skipped": dataset.skipped})
+    write_json(folder / "meta.json", about | {"skipped": dataset.skipped})
 
 
 def open_rows(path: Path, shape: tuple[int, ...], dtype: type, done: int) -> BinaryIO:

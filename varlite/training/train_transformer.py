@@ -1,4 +1,4 @@
-"""Stage 2: train a transformer on cached token maps."""
+"""Stage 2: train a transformer on token maps."""
 
 import math
 import sys
@@ -10,9 +10,9 @@ import torch
 
 from varlite.checkpoints.load import load, load_tokenizer, weights_file
 from varlite.datasets import open_dataset
-from varlite.datasets.batches import batch_indices
+from varlite.datasets.batches import ahead, batch_indices, whole_passes
 from varlite.datasets.pixels import to_bytes
-from varlite.datasets.tokens import TokenCache, cache_tokens
+from varlite.datasets.tokens import FreshTokens, TokenCache, Tokens, cache_tokens
 from varlite.evaluation.validation import validate_transformer
 from varlite.io.files import sha256
 from varlite.io.meta import on_meta
@@ -65,9 +65,10 @@ def train(
 
     size, channels = vq.image_size(), vq.config.channels
     data_train, data_test = (
-        open_dataset(data, split, size, channels, options.unreadable) for split in ("train", "test")
+        open_dataset(data, split, size, channels, options.unreadable, as_published=recipe.views != 1)
+        for split in ("train", "test")
     )
-    engine.check_batch(min(recipe.batch, len(data_train.labels) * (1 + options.flip)))
+    engine.check_batch(min(recipe.batch, len(data_train.labels) * (1 + (options.flip and recipe.views == 1))))
     config = replace(config, classes=len(data_train.classes))
     with run:
         of_data = {"data_sha256": data_train.checksum, "classes": data_train.classes}
@@ -75,17 +76,23 @@ def train(
             return run.model_path
         run.say_data(data_train)
         vq = vq.to(engine.device).requires_grad_(False)
-        cache = cache_tokens(vq, data, "train", flip=options.flip, dataset=data_train)
-        test_cache = cache_tokens(vq, data, "test", dataset=data_test)
-        run.say_skipped(cache.meta["skipped"] | test_cache.meta["skipped"])
+        views = {"views": recipe.views, "seed": options.seed}
+        tokens: Tokens = FreshTokens(vq, data_train, options.flip, options.seed)
+        if recipe.views:
+            tokens = cache_tokens(vq, data, "train", flip=options.flip, dataset=data_train, **views)
+        test_cache = cache_tokens(vq, data, "test", dataset=data_test, **views)
+        run.say_skipped(tokens.skipped | test_cache.skipped)
         model, said = initial_model(config, options.seed, start, begun)
         if said and engine.main:
             print(f"weights of {start}; class table {said['class_table']}", file=sys.stderr)
-        training = TransformerTraining(run, engine, options, recipe, model, vq, (cache, test_cache))
+        training = TransformerTraining(run, engine, options, recipe, model, vq, (tokens, test_cache))
         training.first_line = said
         if validate_every:
             training.every = replace(training.every, validate=validate_every)
-        return training.train()
+        path = training.train()
+        if not recipe.views:
+            run.say_skipped(tokens.skipped)
+        return path
 
 
 def starting_point(
@@ -165,7 +172,7 @@ def weight_decay(step: int, recipe: TransformerRecipe) -> float:
 
 
 class TransformerTraining(Training):
-    """Stage 2: `caches` hold the tokens to learn, and those to validate on."""
+    """Stage 2: `splits` are the tokens to learn, and those to validate on."""
 
     def __init__(
         self,
@@ -175,10 +182,10 @@ class TransformerTraining(Training):
         recipe: TransformerRecipe,
         model: Model,
         vq: VQVAE,
-        caches: tuple[TokenCache, TokenCache],
+        splits: tuple[Tokens, TokenCache],
     ):
-        self.cache, self.test = caches
-        batch = min(recipe.batch, len(self.cache))
+        self.data, self.test = splits
+        batch = min(recipe.batch, len(self.data))
         super().__init__(run, engine, options, recipe, {"images": batch, "tokens": batch * vq.scales.total})
         self.config, self.vq = model.config, vq
         groups = decay_groups(model, recipe.weight_decay)
@@ -187,25 +194,35 @@ class TransformerTraining(Training):
         self.ema = Ema(engine.inside(self.door), recipe.ema)
         self.averaged = type(model)(model.config).to(engine.device).requires_grad_(False).eval()
         self.parts |= {"model": Trained(self.door, self.optimizer, engine), "ema": self.ema}
+        self.batches = self.read if recipe.views else ahead(self.read, recipe.steps)
+
+    def read(self, step: int) -> list[tuple[torch.Tensor, ...]]:
+        """This process's examples of a step by micro-step: tokens or images, labels, and the chance to drop each."""
+        n, batch, seed = len(self.data), self.recipe.batch, self.options.seed
+        rows_B = batch_indices(n, batch, step, seed)
+        # Drawn for the global batch, of which each process takes its share: any number drops the same labels.
+        chance_B = torch.rand(len(rows_B), generator=torch.Generator().manual_seed(step_seed(seed, step)))
+        shares, passes = self.engine.shares(rows_B, chance_B), whole_passes(n, batch, step)
+        return [(*self.data.batch(rows, passes), chance) for rows, chance in shares]
 
     def step(self, step: int) -> dict[str, float]:
-        recipe, seed = self.recipe, self.options.seed
+        recipe = self.recipe
         lr = self.set_rate(self.optimizer, learning_rate(step, recipe))
         for group in self.optimizer.param_groups:
             if group["weight_decay"]:
                 group["weight_decay"] = weight_decay(step, recipe)
-        idx_BL, label_B = self.cache.batch(batch_indices(len(self.cache), recipe.batch, step, seed))
-        # Drawn for the global batch, of which each process takes its share: any number drops the same labels.
-        chance_B = torch.rand(len(label_B), generator=torch.Generator().manual_seed(step_seed(seed, step)))
-        shares = self.engine.shares(idx_BL, label_B, chance_B)
-        metrics = self.engine.minimise(self.door, self.optimizer, shares, self.loss, recipe.clip)
+        metrics = self.engine.minimise(self.door, self.optimizer, self.batches(step), self.loss, recipe.clip)
         self.ema.update()
         return metrics | {"lr": lr}
 
     def loss(
-        self, idx_BL: torch.Tensor, label_B: torch.Tensor, chance_B: torch.Tensor
+        self, x: torch.Tensor, label_B: torch.Tensor, chance_B: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return self.door("loss", self.vq, self.vq.scales.split(idx_BL), label_B, chance_B), {}
+        idx = self.vq.scales.split(self.data.encoded(x))
+        return self.door("loss", self.vq, idx, label_B, chance_B), {}
+
+    def report(self) -> dict[str, Any]:
+        return {"skipped": len(self.data.skipped)} if self.data.skipped and not self.recipe.views else {}
 
     def validate(self) -> dict[str, Any]:
         weights = self.weights()
