@@ -183,6 +183,11 @@ def published(
     return ModelPreset(shape, "imagenet-vq", recipe, (hub[0], hub[1].format(depth)))
 
 
+def published_mvar(depth: int, gamma_init: float, recipe: TransformerRecipe, **others: Any) -> ModelPreset:
+    """A published M-VAR, with the initial values of its code."""
+    return published(depth, gamma_init, recipe, MVARConfig, MVAR_HUB, published_start=True, **others)
+
+
 def imagenet(epochs: int, batch: int, lr: float, final: float, final_weight_decay: float = 0.05) -> TransformerRecipe:
     """VAR's training code on the 1,281,167 images of ImageNet: schedule and views; `lr` is for a batch of 256."""
     steps = epochs * (1_281_167 // batch)
@@ -230,11 +235,12 @@ MODELS: dict[str, ModelPreset] = {
         36, 5e-6, imagenet(350, 768, 8e-5, 0.01, 0.08), scales=SCALES_512, shared_adaln=True
     ),  # 2.63 at 512 x 512
     # FID of the paper (arXiv 2411.10433); trained as VAR of that depth. d32 by the recipe of d30: its own is not given.
-    "mvar-d16": published(16, 1e-3, imagenet(200, 768, 1e-4, 0.1), MVARConfig, MVAR_HUB, attn_norm=False),  # 3.07
-    "mvar-d20": published(20, 1e-3, imagenet(250, 768, 1e-4, 0.1), MVARConfig, MVAR_HUB, attn_norm=False),  # 2.41
-    "mvar-d24": published(24, 1e-4, imagenet(350, 768, 8e-5, 0.01), MVARConfig, MVAR_HUB),  # 1.93
+    # Their repository has d12.pth and d30.pth as well: no preset, since how they were trained is not said.
+    "mvar-d16": published_mvar(16, 1e-3, imagenet(200, 768, 1e-4, 0.1), attn_norm=False),  # 3.07
+    "mvar-d20": published_mvar(20, 1e-3, imagenet(250, 768, 1e-4, 0.1), attn_norm=False),  # 2.41
+    "mvar-d24": published_mvar(24, 1e-4, imagenet(350, 768, 8e-5, 0.01)),  # 1.93
     # The paper counts 3.0 billion parameters, as many as a depth of 30 would have; 32 is what its code gives the file.
-    "mvar-d32": published(32, 1e-5, imagenet(350, 1024, 8e-5, 0.01, 0.08), MVARConfig, MVAR_HUB),  # 1.78
+    "mvar-d32": published_mvar(32, 1e-5, imagenet(350, 1024, 8e-5, 0.01, 0.08)),  # 1.78
 }
 
 Row = TypeVar("Row")

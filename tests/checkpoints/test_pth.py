@@ -16,7 +16,7 @@ from varlite.checkpoints.pth import read_pth, tokenizer_config, transformer_conf
 from varlite.models import KINDS
 from varlite.scales import Scales
 
-TRAINING = {"drop_path", "class_dropout", "gamma_init"}  # leave no trace in a checkpoint
+TRAINING = {"drop_path", "class_dropout", "gamma_init", "published_start"}  # leave no trace in a checkpoint
 
 
 class Evil:

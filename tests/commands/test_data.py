@@ -7,6 +7,8 @@ def test_a_data_set_is_encoded_by_the_command_line(varlite, trained, presets):
     data = ["--tokenizer", trained / "vq", "--data", trained / "images"]
     status, out, _ = varlite("tokenize", *data, "--split", "test", "--device", "cpu")
     assert status == 0 and "6 images of 39 tokens in" in out
+    status, out, _ = varlite("tokenize", *data, "--views", "3", "--seed", "1", "--device", "cpu")
+    assert status == 0 and "54 images in 3 views of 39 tokens in" in out and "-3-views-1" in out
 
 
 def test_what_was_understood_of_a_folder_is_printed(varlite, trained):
@@ -41,6 +43,7 @@ def test_a_data_set_is_fetched_into_the_folder_asked_for(varlite, tmp_path, monk
         (["tokenize", "--data", "empty"], "data: empty must hold one sub-folder"),
         (["tokenize", "--batch=-1"], "batch must be at least 1, got -1"),
         (["tokenize", "--batch", "0"], "batch must be at least 1, got 0"),
+        (["tokenize", "--views", "0"], "views must be at least 1, got 0"),
         (["tokenize", "--device", "mps"], "device: there is no mps here"),
         (["fetch", "emoji", "--out", "a-file"], "out: a-file is a file, and a folder is needed there"),
         (["fetch", "emoji", "--out", "a-file/emoji"], "out: a-file is a file"),

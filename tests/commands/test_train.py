@@ -16,6 +16,13 @@ def test_both_stages_are_trained_by_the_command_line(varlite, trained, presets, 
     assert card["training"]["command"].startswith("varlite train --preset tiny-var --data")
 
 
+def test_views_on_the_command_line_are_an_entry_of_the_recipe(varlite, trained, presets, tmp_path):
+    data = ["--data", trained / "images", "--tokenizer", trained / "vq"]
+    assert varlite("train", "--preset", "tiny-var", *data, "--steps", 1, "--views", 2, "--out", "out")[0] == 0
+    card = json.loads((tmp_path / "out/card.json").read_text())["training"]
+    assert card["recipe"]["views"] == 2 and "--recipe views=2" in card["command"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -49,6 +56,7 @@ def test_both_stages_are_trained_by_the_command_line(varlite, trained, presets, 
         (["train", "--recipe", "ema=nan"], "ema must be 0"),
         (["train", "--recipe", "warmup=x"], "recipe: warmup must be of type int, got 'x'"),
         (["train", "--recipe", ""], "recipe: there is no entry ''"),
+        (["train", "--views=-1"], "views must be 0 or more, got -1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

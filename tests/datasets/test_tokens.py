@@ -189,7 +189,10 @@ def test_pass_after_pass_takes_the_next_of_the_views_that_are_kept(data):
     """Each a function of seed, image and number alone, and of the labels of its image."""
     tokenizer = tiny_tokenizer()
     dataset = open_dataset(data, "train", (10, 10), 1, as_published=True)
-    cached, rows = cache_tokens(tokenizer, data, "train", batch=16, flip=True, views=3, seed=5), torch.tensor([53, 0, 7])
+    cached, rows = (
+        cache_tokens(tokenizer, data, "train", batch=16, flip=True, views=3, seed=5),
+        torch.tensor([53, 0, 7]),
+    )
     assert len(cached) == 54 and len(cached.tokens) == 3 * 54 and cached.meta["views"] == 3
     seen = []
     for passes in range(7):
@@ -235,7 +238,8 @@ def test_views_and_seeds_have_caches_of_their_own_and_the_test_split_has_its_mid
 
 def test_the_row_of_an_unreadable_image_has_the_label_of_each_views_stand_in(data, tmp_path):
     (tmp_path / "images" / "round/029.png").write_text("<html>")
-    cached, names = cache_tokens(tiny_tokenizer(), data, "train", views=2), ImageFolder(data, "train", (10, 10), 1).names
+    cached = cache_tokens(tiny_tokenizer(), data, "train", views=2)
+    names = ImageFolder(data, "train", (10, 10), 1).names
     for passes in (0, 1):
         assert cached.batch(torch.tensor([names.index("round/029.png")]), passes)[1] == 1
 

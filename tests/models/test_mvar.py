@@ -97,16 +97,31 @@ def test_no_tensor_of_the_size_of_a_mask_is_ever_made():
     assert not [b for b in MVAR(config(scales=sides)).buffers()]
 
 
-def test_a_new_model_starts_near_the_identity_with_mambas_own_initialisation():
+@pytest.mark.parametrize("published", [False, True])
+def test_a_new_model_starts_with_three_small_branches_and_a_published_one_as_its_code_does(published):
     torch.manual_seed(0)
-    model = MVAR(config(depth=8, width=256, heads=4, gamma_init=1e-5))
+    model = MVAR(config(depth=8, width=256, heads=4, gamma_init=1e-5, published_start=published))
     block, std = model.blocks[3], (1 / (3 * 256)) ** 0.5
+
+    def assert_std(weight, expected):
+        torch.testing.assert_close(weight.std(), torch.tensor(expected), rtol=0.02, atol=0)
+
     rows = block.ada_ln.linear.weight.unflatten(0, (9, -1)).std((1, 2))
-    torch.testing.assert_close(rows, torch.tensor([1e-5] * 3 + [0.5] * 6) * std, rtol=0.02, atol=0)
-    for layer in (block.attn.proj, block.mamba.out_proj, block.ffn.fc2):
-        torch.testing.assert_close(layer.weight.std(), torch.tensor(std / 4), rtol=0.02, atol=0)
-    torch.testing.assert_close(block.mamba.in_proj.weight.std(), torch.tensor(std), rtol=0.02, atol=0)
+    small = 2 if published else 3  # of nine: three gates, three scales, three shifts
+    torch.testing.assert_close(rows, torch.tensor([1e-5] * small + [0.5] * (9 - small)) * std, rtol=0.02, atol=0)
+    for layer in (block.attn.proj, block.ffn.fc2):
+        assert_std(layer.weight, std / 4)
+    assert_std(block.mamba.out_proj.weight, std if published else std / 4)
+    assert_std(block.mamba.in_proj.weight, std)
+    assert_std(block.mamba.conv1d.weight, 0.02 if published else 0.5 / 3**0.5)
+    assert published == bool((block.mamba.conv1d.bias == 0).all())
     assert (block.mamba.A_log.exp() >= 1).all() and (block.mamba.dt_bias < 0).all() and (block.mamba.D == 1).all()
+
+
+def test_the_published_presets_start_as_published_and_ours_do_not():
+    starts = {name: row.config.published_start for name, row in presets.MODELS.items() if name.startswith("mvar")}
+    assert starts == dict.fromkeys(("mvar-d16", "mvar-d20", "mvar-d24", "mvar-d32"), True)
+    assert not presets.MODELS["fashion-mvar-d4"].config.published_start
 
 
 def test_published_names_and_shapes_are_those_of_the_reference():

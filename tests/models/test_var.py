@@ -85,6 +85,16 @@ def test_a_new_model_has_the_published_initialisation(shared):
     assert all((p == 0).all() for name, p in model.named_parameters() if name.endswith("bias"))
 
 
+def test_in_training_inputs_are_embedded_in_float32_under_autocast_too_as_published():
+    model, seen = lively_var(), []
+    model.token_embed.register_forward_hook(lambda layer, given, out: seen.append(out.dtype))
+    x_BLZ = random_inputs(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(x_BLZ, LABELS)
+        model(x_BLZ.bfloat16(), LABELS)
+    assert seen == [torch.float32] * 2
+
+
 def test_the_truncation_of_the_initial_values_is_at_two_and_not_at_two_deviations():
     torch.manual_seed(0)
     weight = VAR(var_config(width=64, heads=2)).blocks[0].attn.qkv.weight

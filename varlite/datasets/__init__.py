@@ -17,9 +17,10 @@ class Dataset(Protocol):
 
     `checksum` is of the data, whatever the size and wherever they lie. With a `crop_seed` image i is cropped at random,
     and with `flip` mirrored or not: a function of (crop_seed, i) alone, so that a resumed training sees what an
-    unbroken one does. With `as_published` images are decoded in full, and enlarged and cut even where they have the size
-    already, as by VAR's training code (`varlite.datasets.pixels.crop`). `skipped` tells which files could not be read, and why; `retry` gives the indices of such files
-    once some of them can be read.
+    unbroken one does. With `as_published` images are decoded in full, and enlarged and cut even where they have the
+    size already, as by VAR's training code (`varlite.datasets.pixels.crop`); two things stay ours, that EXIF turns
+    images upright and that white lies under what is transparent. `skipped` tells which files could not be read, and
+    why; `retry` gives the indices of such files once some of them can be read.
     """
 
     classes: tuple[str, ...]

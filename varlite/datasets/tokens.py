@@ -27,7 +27,8 @@ from varlite.tokenizer import VQVAE, fingerprint
 class TokenCache:
     """Token maps of a whole dataset on disk: `tokens.npy` (N, L) uint16, memory-mapped, `labels.npy`, `meta.json`.
 
-    Its length is the number of examples; each has as many rows as there are views. Raises ValueError if the files are damaged or do not belong together.
+    Its length is the number of examples; each has as many rows as there are views. Raises ValueError if the files are
+    damaged or do not belong together.
     """
 
     def __init__(self, folder: Path):
@@ -60,7 +61,7 @@ class TokenCache:
         return self.meta["skipped"]
 
     def batch(self, indices: torch.Tensor, passes: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """(idx_BL int64, labels (B,)) of the given examples, as they are seen after `passes` passes over all of them."""
+        """(idx_BL int64, labels (B,)) of the given examples, as they are seen after so many passes over all of them."""
         views = self.meta["views"]
         rows = indices * views + passes % views
         return torch.from_numpy(self.tokens[rows.numpy()].astype(np.int64)), self.labels[rows]
@@ -73,7 +74,7 @@ class TokenCache:
 class FreshTokens:
     """Tokens of a dataset that are made when they are wanted, of another view in every pass, as in VAR's training code.
 
-    Pass `v` sees view `v` of every image, which `cache_tokens` would keep if asked for enough of them.
+    After v passes each image shows its view v, the one that `cache_tokens` would keep if asked for enough of them.
     """
 
     def __init__(self, tokenizer: VQVAE, dataset: Dataset, flip: bool, seed: int):

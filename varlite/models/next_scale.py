@@ -42,6 +42,11 @@ class NextScale(TransformerCosts, Model):
     # The last layer of each residual branch of a block. A branch has three AdaLN vectors: gates first, scales, shifts.
     branches: ClassVar[tuple[str, ...]] = ("attn.proj", "ffn.fc2")
 
+    @property
+    def small(self) -> tuple[str, ...]:
+        """For `initialise`."""
+        return self.branches
+
     def __init__(self, config: Any):
         super().__init__()
         c = self.config = config
@@ -55,7 +60,7 @@ class NextScale(TransformerCosts, Model):
         self.shared_ada_ln = nn.Linear(C, 3 * len(self.branches) * C) if c.shared_adaln else None
         self.blocks = nn.ModuleList(self.make_block(c.drop_path * i / max(1, c.depth - 1)) for i in range(c.depth))
         self.head = Head(C, c.vocab, c.ada_ln)
-        initialise(self)
+        initialise(self, self.small)
 
     def make_block(self, drop_path: float) -> nn.Module:
         """A block with `forward(x, cond, mask=None, cache=None)` and `make_cache(length)`."""
@@ -78,7 +83,9 @@ class NextScale(TransformerCosts, Model):
         """Teacher-forced logits_BLV of all scales, from `inputs` (B, L - l_0, Z) and labels (B,)."""
         scales = scales or self.scales
         cond_BD = self.class_embed(label_B)
-        x = torch.cat((self._start(cond_BD), self.token_embed(x_BLZ)), 1) + self._positions(scales)
+        with torch.autocast(x_BLZ.device.type, enabled=False):  # float32 in training, as published
+            embedded = self.token_embed(x_BLZ.to(self.token_embed.weight.dtype))
+        x = torch.cat((self._start(cond_BD), embedded), 1) + self._positions(scales)
         mask, block_cond = self.make_mask(scales, x.device), self._block_cond(cond_BD)
         for block in self.blocks:
             x = block(x, block_cond, mask=mask)
@@ -197,9 +204,14 @@ class NextScale(TransformerCosts, Model):
 
 
 @torch.no_grad()
-def initialise(model: Any) -> None:
-    """Truncated normal everywhere, biases zero; small head, residual gates and output projections, as published."""
-    c, n = model.config, len(model.branches)
+def initialise(model: Any, small: tuple[str, ...] | None = None) -> None:
+    """Truncated normal everywhere, biases zero; small head, residual gates and output projections.
+
+    small: the branches whose last layers are divided by sqrt(2 depth); as many gates, the first, start at `gamma_init`.
+    The default is all of them. For VAR these are the initial values of the published code; for M-VAR see there. What
+    is neither linear nor an embedding keeps the values that its module gave it.
+    """
+    c, n, small = model.config, len(model.branches), small or model.branches
     std = math.sqrt(1 / (3 * c.width))
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
@@ -214,7 +226,7 @@ def initialise(model: Any) -> None:
     for block in model.blocks:
         if c.adaln:
             rows = block.ada_ln.offset_nC if c.shared_adaln else block.ada_ln.linear.weight.unflatten(0, (3 * n, -1))
-            rows[:n].mul_(c.gamma_init)
-            rows[n:].mul_(0.5)
-        for name in model.branches:
+            rows[: len(small)].mul_(c.gamma_init)
+            rows[len(small) :].mul_(0.5)
+        for name in small:
             block.get_submodule(name).weight.div_(math.sqrt(2 * c.depth))

@@ -20,6 +20,8 @@ class VARConfig:
     Drop-path rises linearly over the blocks up to `drop_path`. `gamma_init` scales the residual gates at the start.
     """
 
+    only_training: ClassVar[tuple[str, ...]] = ("drop_path", "class_dropout", "gamma_init")  # in no published file
+
     depth: int
     width: int = 0
     heads: int = 0

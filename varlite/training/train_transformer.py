@@ -112,8 +112,9 @@ def starting_point(
 
 def same_shape(preset: str, ours: VARConfig, start: str, theirs: VARConfig) -> None:
     """Raises ValueError unless two configurations differ in nothing but classes and what only training uses."""
-    free: dict[str, Any] = {"classes": 0, "drop_path": 0.0, "class_dropout": 0.0, "gamma_init": 0.0}
-    changed = differences(asdict(replace(theirs, **free)), asdict(replace(ours, **free)))
+    free = {"classes", *ours.only_training, *theirs.only_training}
+    shapes = ({key: value for key, value in asdict(config).items() if key not in free} for config in (theirs, ours))
+    changed = differences(*shapes)
     if changed:
         raise ValueError(f"start: {start} does not have the shape of preset {preset}: {'; '.join(changed)}")
 
