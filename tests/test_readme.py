@@ -41,9 +41,32 @@ def test_the_results_are_those_of_the_cards():
     assert f"{together:.0f} minutes in all" in README
     for name in sorted(name for name in CARDS if name.startswith(("fashion-var", "fashion-mvar", "fashion-raster"))):
         card = CARDS[name]
-        assert f"{card['scores']['accuracy']:.1%} accuracy, FD {card['scores']['fd']:.2f}" in row(name)
+        shown = "{accuracy:.1%} accuracy, FD {fd:.2f}, precision {precision:.2f}, recall {recall:.2f}"
+        assert shown.format(**card["scores"]) in row(name)
         assert f"{card['training']['minutes']:.0f}" in row(name)
     assert f"{CARDS['fashion-classifier']['scores']['accuracy']:.1%}" in README
+
+
+def test_scores_stand_beside_those_of_pictures_that_no_model_drew():
+    rows = json.loads((ROOT / "data/results/yardsticks.json").read_text())["rows"]
+    named = {
+        "test pictures, against others": "test pictures",
+        "training pictures": "training pictures",
+        "a parrot: 20 training pictures a class, over and over": "parrot of 20",
+        "a parrot of 50": "parrot of 50",
+        "test pictures, blurred by half a pixel": "blur of 0.5",
+        "test pictures, with noise of 5 levels": "noise of 5",
+    }
+    assert set(named.values()) == set(rows)
+    for shown, name in named.items():
+        cells = "{accuracy:.1%} | {fd:.2f} | {precision:.2f} | {recall:.2f}".format(**rows[name]["mean"])
+        assert f"| {shown} | {cells} |" in README
+    of_models = [CARDS[name]["scores"] for name in CARDS if name.startswith(("fashion-var", "fashion-mvar"))]
+    assert rows["parrot of 20"]["mean"]["fd"] < min(scores["fd"] for scores in of_models)
+    real = rows["test pictures"]["mean"]
+    for scores in of_models:
+        assert scores["accuracy"] > real["accuracy"] and scores["precision"] > real["precision"]
+        assert 0.5 < scores["recall"] / real["recall"] < 0.6
 
 
 def span(counts):
@@ -72,7 +95,7 @@ def test_what_it_says_of_the_ladder_and_of_the_seeds_was_measured():
     assert f"M-VAR ends at {mvar:.2f} and VAR at {var:.2f}, with {of_mvar:.2f} against {of_var:.2f} million" in text
     cost = [scaling.flops(config, "training") for config in configs]
     assert f"{cost[0] / cost[1]:.2f} times the FLOPs of training; VAR of depth 5, {of_d5:.2f} million" in text
-    assert f"ends at {loss[-1]:.2f}." in text
+    assert f"ends at {loss[-1]:.2f}. These are one training each" in text
     for name, what in (
         ("fashion-var-d4", "FD {:.2f} to {:.2f}, {:.1%}"),
         ("fashion-var-d6", "{:.2f} to {:.2f}, {:.1%}"),
@@ -88,6 +111,12 @@ def test_the_ablation_is_as_it_was_measured():
     assert f"raster order {fd[1]}, next scale {fd[2]}, + AdaLN {fd[3]}, + top-k {fd[4]}, + guidance {fd[5]}" in text
     assert f"+ attention normalisation {fd[6]}" in text and f"+ depth 5 {fd[7]}." in text
     assert f"with all of it: {fd[8]}." in text
+    twice = [row["band"]["fd"] for number, row in rows.items() if len(row["runs"]) == 2]
+    ranges = [high - low for low, high in twice]
+    assert [number for number, row in rows.items() if len(row["runs"]) == 2] == [1, 2, 6]
+    assert f"differ by {min(ranges):.2f} to {max(ranges):.2f}, the others are one" in text
+    added = [rows[b]["parameters"] / rows[a]["parameters"] - 1 for a, b in ((2, 3), (6, 7))]
+    assert "AdaLN also adds {:.0%} to the parameters, depth 5 {:.0%}".format(*added) in text
     assert rows[6]["band"]["fd"][0] < rows[5]["mean"]["fd"] < rows[6]["band"]["fd"][1]
     seconds = rows[6]["seconds_per_image"] / rows[8]["seconds_per_image"]
     assert f"draws 64 images in {seconds:.2f} times the seconds" in text

@@ -1,5 +1,6 @@
 import json
 
+from varlite.io.places import CHECKPOINTS, RESULTS
 from varlite.presets import MODELS, TOKENIZERS
 
 
@@ -9,6 +10,18 @@ def test_info_lists_every_preset_with_parameters_and_tokens(varlite):
     assert status == 0 and lines.keys() >= (TOKENIZERS | MODELS).keys()
     assert "310,283,520    680  1,2,3,4,5,6,8,10,13,16" in lines["var-d16"]
     assert len({line.index(" 1,2,3") for line in lines.values() if " 1,2,3" in line}) == 1  # columns are straight
+
+
+def test_models_are_listed_with_their_distance_and_recall_and_with_those_of_real_pictures(varlite):
+    """No ratio to reconstructions: it would put a raster model with a poor tokenizer first."""
+    *lines, last = varlite("info")[1].splitlines()
+    for name in ("fashion-raster-d4", "fashion-var-d4"):
+        scores = json.loads((CHECKPOINTS / name / "card.json").read_text())["scores"]
+        (line,) = (line for line in lines if line.startswith(f"{name} "))
+        assert line.endswith("accuracy {accuracy:.1%}, FD {fd:.2f}, recall {recall:.2f}".format(**scores))
+    real = json.loads((RESULTS / "yardsticks.json").read_text())["rows"]["test pictures"]["mean"]
+    shown = [last, lines[-1]]
+    assert any("real pictures have {fd:.1f} and a recall of {recall:.2f}.".format(**real) in line for line in shown)
 
 
 def test_info_of_one_model_is_its_configuration_and_card(varlite, trained):

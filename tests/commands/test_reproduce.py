@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from varlite.experiments import ablation, bands, codebook_collapse, guidance, machine_costs, sweep
+from varlite.experiments import ablation, bands, codebook_collapse, guidance, machine_costs, sweep, yardsticks
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def asked(monkeypatch):
     row = {"step": "next-scale", "mean": scores, "band": {"fd": [2.0, 2.0]}, "runs": {"0": scores}}
     stand_in(ablation, "reproduce_ablation", {"rows": [row]})
     stand_in(machine_costs, "reproduce_speed", {"bench": {"VAR-d16": {"speedup": {"varlite": {"median": 1.4}}}}})
+    stand_in(yardsticks, "reproduce_yardsticks", {"rows": {"a parrot": {"mean": {"fd": 2.0}, "band": {"fd": [1, 3]}}}})
     curve = {"codes_used": 0.5, "perplexity_per_scale": [1, 2]}
     stand_in(codebook_collapse, "ablate_codebook", {"arms": {"nothing": {"curve": [curve], "val_mse": 0.1}}})
     stand_in(sweep, "sweep", {"runs": {"fashion-var-d1": {"curve": [{"val_loss": 4.0}], "minutes": 3}}})
@@ -33,6 +34,7 @@ def asked(monkeypatch):
     ("words", "experiment", "arguments", "printed"),
     [
         (["guidance"], "reproduce_guidance", ("out/results", "2000"), "top-p 0.96  accuracy 0.900  fd 2.000"),
+        (["yardsticks"], "reproduce_yardsticks", ("out/results", "2000", "6000"), "fd 2.000 (1.000 to 3.000)"),
         (["ablation"], "reproduce_ablation", ("out/results", "runs/sweep", "10000"), "next-scale"),
         (["speed", "--rounds", "2"], "reproduce_speed", ("out/results", "10000", "2", "cpu"), "varlite 1.4 times"),
         (["codebook"], "ablate_codebook", ("out/results", "fashion", "runs/codebook"), "50% of codes"),
@@ -60,7 +62,9 @@ def test_m_var_s_state_is_timed_and_written(varlite, monkeypatch, tmp_path):
     assert list(result["timed"]) == ["256", "512"] and list(result["state_bytes_per_layer"]) == ["256", "512", "1024"]
 
 
-@pytest.mark.parametrize("what", ["fashion", "guidance", "ablation", "speed", "codebook", "sweep", "mvar-state"])
+@pytest.mark.parametrize(
+    "what", ["fashion", "yardsticks", "guidance", "ablation", "speed", "codebook", "sweep", "mvar-state"]
+)
 def test_a_folder_that_is_a_file_is_refused_before_any_work(refused, what):
     refused(["reproduce", what, "--out", "a-file"], "out: a-file is a file, and a folder is needed there")
 

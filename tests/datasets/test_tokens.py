@@ -186,13 +186,11 @@ def test_an_image_that_was_unreadable_for_a_moment_gets_tokens_of_its_own(data, 
 
 
 def test_pass_after_pass_takes_the_next_of_the_views_that_are_kept(data):
-    """Each a function of seed, image and number alone, and of the labels of its image."""
+    """Each a function of seed, image and its own number alone."""
     tokenizer = tiny_tokenizer()
     dataset = open_dataset(data, "train", (10, 10), 1, as_published=True)
-    cached, rows = (
-        cache_tokens(tokenizer, data, "train", batch=16, flip=True, views=3, seed=5),
-        torch.tensor([53, 0, 7]),
-    )
+    cached = cache_tokens(tokenizer, data, "train", batch=16, flip=True, views=3, seed=5)
+    rows = torch.tensor([53, 0, 7])
     assert len(cached) == 54 and len(cached.tokens) == 3 * 54 and cached.meta["views"] == 3
     seen = []
     for passes in range(7):

@@ -32,7 +32,8 @@ def test_the_line_in_size_goes_through_the_ends_of_the_runs():
     assert list(data) == list(figures.NAMES) and len(plt.gcf().axes) == 4
     for part in data.values():
         assert part["X"].tolist() == [18 * d * (32 * d) ** 2 for d in RUNS]
-        assert part["law"].exponent == pytest.approx(-0.2) and part["correlation"] == pytest.approx(-1)
+        assert part["law"].exponent == pytest.approx(-0.2) and part["interval"] == pytest.approx((-0.2, -0.2))
+    assert all("N^-0.200 (-0.200 to -0.200)" in axis.get_title() for axis in plt.gcf().axes)
 
 
 def test_the_envelope_in_compute_takes_the_best_run_for_each_budget():
@@ -41,6 +42,8 @@ def test_the_envelope_in_compute_takes_the_best_run_for_each_budget():
     assert data["depth"][-1] == 6 and set(data["depth"]) <= set(RUNS)
     config = config_of(RUNS[6])
     assert data["X"][-1] == 64 * 600 * flops(config, "training")
+    assert min(data["halves"]) <= data["law"].exponent <= max(data["halves"])
+    assert f"its halves {data['halves'][0]:.3f} and" in plt.gcf().axes[0].get_title()
 
 
 def test_panels_are_as_many_as_names():
@@ -63,7 +66,7 @@ def test_assuming_the_true_floor_gives_the_true_exponent_and_the_straightest_lin
     X, L = figures.finals({depth: run_of(depth, floor=2.0) for depth in RUNS}, "val_loss")
     data = figures.assumed_floors({"loss": (X, L)}, {"loss": -0.2})["loss"]
     assert data["floor"][0] == 0 and (np.diff(data["exponent"]) < 0).all()
-    best = data["correlation"].argmin()
+    best = data["scatter"].argmin()
     assert data["floor"][best] == pytest.approx(2, abs=0.05) and data["exponent"][best] == pytest.approx(-0.2, abs=0.01)
 
 

@@ -11,8 +11,8 @@ from varlite.presets import MODELS
 CARD = {"training": dict, "started_from": dict, "scores": dict, "scores_command": str}
 # Of the scores, those that the table of models shows.
 SCORES = {
-    "val_mse": float, "codes_used": float, "perplexity_per_scale": list[float], "accuracy": float, "fd_ratio": float,
-    "val_loss": float,
+    "val_mse": float, "codes_used": float, "perplexity_per_scale": list[float], "accuracy": float, "fd": float,
+    "recall": float, "val_loss": float,
 }  # fmt: skip
 LOG = {"step": int, "seconds": float}
 

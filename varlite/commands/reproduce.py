@@ -70,6 +70,23 @@ def judges(
     experiment.report(experiment.reproduce_judges(out, num, reference, seeds, files, imagenet))
 
 
+def yardsticks(num: int = 2000, reference: int = 6000, seeds: tuple[int, ...] = (0, 1, 2), out: Path = OUT) -> None:
+    """Scores of pictures that no model drew, to read a model's beside: real ones, a parrot, blur and noise. A minute.
+
+    Args:
+        num: pictures in each row, a multiple of ten.
+        reference: test pictures that they are compared with.
+        seeds: cuts of the test set.
+        out: folder for yardsticks.json.
+    """
+    from varlite.experiments import yardsticks as experiment
+
+    check(out, num=num, reference=reference)
+    if not seeds:
+        raise ValueError("seeds: give at least one")
+    experiment.report(experiment.reproduce_yardsticks(out, num, reference, seeds))
+
+
 def guidance(num: int = 2000, out: Path = OUT, device: Device = "auto") -> None:
     """Scores of fashion-var-d4 over guidance, and over top-k.
 
@@ -159,6 +176,7 @@ def mvar_state(rounds: int = 5, out: Path = OUT) -> None:
 EXPERIMENTS: dict[str, Callable[..., None]] = {
     "fashion": fashion,
     "judges": judges,
+    "yardsticks": yardsticks,
     "guidance": guidance,
     "ablation": ablation,
     "speed": speed,

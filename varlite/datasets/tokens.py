@@ -42,7 +42,8 @@ class TokenCache:
             raise ValueError(f"{folder} is damaged ({error}): delete it, and the tokens are made again") from None
 
     def _check(self) -> None:
-        self.meta = {"skipped": {}, "views": 1} | self.meta  # older caches do not say
+        older: dict[str, Any] = {"skipped": {}, "views": 1}  # does not say
+        self.meta = older | self.meta
         n, L, classes = len(self.tokens), Scales.of(self.meta["scales"]).total, len(self.meta["classes"])
         if n % self.meta["views"]:
             raise ValueError(f"tokens.npy has {n} rows, not {self.meta['views']} for each image")

@@ -137,13 +137,27 @@ def check_points(X: Any, L: Any, least: int) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def correlation(X: Sequence[float] | np.ndarray, L: Sequence[float] | np.ndarray) -> float:
-    """Pearson's, of log X and log L: -1 where a falling power law is exact.
+def scatter(X: Sequence[float] | np.ndarray, L: Sequence[float] | np.ndarray) -> float:
+    """Relative standard deviation of points (X, L) around their power law, a straight line on log-log axes.
 
-    Weak evidence with few points: of five sorted random losses it exceeds .98 in one draw of seven.
+    Two things it cannot do. Of five points, two scatters say which line is straighter only where one is three times the
+    other. And a correlation, which is the same thing beside the range of L, says less: with five sorted normal numbers
+    for losses it exceeds .98 in one draw of six. Raises ValueError as `fit` does.
     """
     x, y = check_points(X, L, 3)
-    return float(np.corrcoef(np.log(x), np.log(y))[0, 1])
+    return float(np.sqrt(((np.log(y) - np.log(fit(x, y)(x))) ** 2).sum() / (len(x) - 2)))
+
+
+def halves(X: Sequence[float] | np.ndarray, L: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Exponents of the law through the half of the points with smaller X, and through the other half.
+
+    A law has one exponent: where the two differ by more than their intervals, the points follow none. Raises ValueError
+    for fewer than six points, or three different X in a half.
+    """
+    x, y = check_points(X, L, 6)
+    order = np.argsort(x)
+    first, second = order[: len(order) // 2], order[len(order) // 2 :]
+    return fit(x[first], y[first]).exponent, fit(x[second], y[second]).exponent
 
 
 def intervals(

@@ -82,9 +82,11 @@ class MVAR(VAR):
     def __init__(self, config: MVARConfig):
         super().__init__(config)
         if config.published_start:
-            for block in self.blocks:
-                nn.init.trunc_normal_(block.mamba.conv1d.weight, std=0.02, a=-2, b=2)
-                nn.init.zeros_(block.mamba.conv1d.bias)
+            for name, weight in self.named_parameters():
+                if name.endswith("conv1d.weight"):
+                    nn.init.trunc_normal_(weight, std=0.02, a=-2, b=2)
+                elif name.endswith("conv1d.bias"):
+                    nn.init.zeros_(weight)
 
     @property
     def small(self) -> tuple[str, ...]:

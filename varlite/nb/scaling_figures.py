@@ -17,9 +17,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLoc
 from varlite.experiments.scaling_laws import (
     PowerLaw,
     config_of,
-    correlation,
     curve,
     fit,
+    halves,
     intervals,
     lower_envelope,
     size,
@@ -70,23 +70,23 @@ def draw_law(axis: Axes, law: PowerLaw, X: np.ndarray, reach: float = 1.0, **sty
 def draw_fit(axis: Axes, X: np.ndarray, L: np.ndarray, xlabel: str, name: str) -> dict[str, Any]:
     """The straight line through points on log-log; plain numbers even where L spans far less than a decade.
 
-    Returns {"X", "L", "law", "correlation"}.
+    The title has the exponent and its 90 % interval. Returns {"X", "L", "law", "interval"}.
     """
-    law, r = fit(X, L), correlation(X, L)
+    law, (low, high) = fit(X, L), intervals(X, L)["exponent"]
     draw_law(axis, law, X)
     axis.set(xscale="log", yscale="log", xlabel=xlabel)
-    axis.set_title(f"{NAMES[name]}: {xlabel[0]}^{law.exponent:.3f}, r = {r:.3f}", fontsize=9)
+    axis.set_title(f"{NAMES[name]}: {xlabel[0]}^{law.exponent:.3f} ({low:.3f} to {high:.3f})", fontsize=9)
     axis.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
-    return {"X": X, "L": L, "law": law, "correlation": r}
+    return {"X": X, "L": L, "law": law, "interval": (low, high)}
 
 
 def against_size(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str, dict[str, Any]]:
     """The final value of each model against N, a panel a name, and the straight line through them.
 
-    Returns {name: {"X", "L", "law", "correlation"}}.
+    Returns {name: {"X", "L", "law", "interval"}}.
     """
     axes = plots.panels(len(names), 4.2, 2.7, columns=2)
     colours, data = depth_colours(list(runs)), {}
@@ -102,7 +102,9 @@ def against_size(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str, d
 def against_compute(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str, dict[str, Any]]:
     """Every training against its cost so far, a panel a name: the lower envelope, and the straight line through it.
 
-    Returns {name: {"X", "L", "depth", "law", "correlation"}} of the points on the envelope.
+    The titles give the exponents of the envelope's two halves as well, since its points are not independent and the
+    interval takes them for that.
+    Returns {name: {"X", "L", "depth", "law", "interval", "halves"}} of the points on the envelope.
     """
     axes = plots.panels(len(names), 4.2, 3.0, columns=2)
     colours, data = list(depth_colours(list(runs)).values()), {}
@@ -113,6 +115,8 @@ def against_compute(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str
         of, best = np.repeat(list(runs), [len(c) for c, _ in curves.values()]), lower_envelope(C, L)
         axis.plot(C[best], L[best], "o", mfc="none", color="black", ms=7, mew=0.8, label="lower envelope")
         data[name] = draw_fit(axis, C[best], L[best], COST, name) | {"depth": of[best]}
+        data[name]["halves"] = halves(C[best], L[best])
+        axis.set_title("{}\nits halves {:.3f} and {:.3f}".format(axis.get_title(), *data[name]["halves"]), fontsize=9)
     plots.legend_on_top(axes[0])
     return data
 
@@ -120,7 +124,7 @@ def against_compute(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str
 def with_floor(points: Points, xlabel: str = SIZE, reach: float = 30) -> dict[str, dict[str, Any]]:
     """The law with an irreducible part beside the one without, drawn `reach` times beyond the points.
 
-    The grey band is the 90 % confidence interval of the floor.
+    The grey band is the 90 % confidence interval of the floor; the titles have those of the exponents.
     Returns {title: {"straight", "floor", "intervals"}}.
     """
     axes = plots.panels(len(points), 4.2, 3.0, columns=2)
@@ -132,29 +136,33 @@ def with_floor(points: Points, xlabel: str = SIZE, reach: float = 30) -> dict[st
         axis.axhspan(*found["floor"], color="gray", alpha=0.25, linewidth=0, label="floor, 90 %")
         axis.plot(X, L, "o", color="black", markersize=5, label="measured")
         axis.set(xscale="log", xlabel=xlabel)
-        axis.set_title(f"{title}\nexponent {straight.exponent:.3f} without, {bent.exponent:.2f} with floor", fontsize=9)
+        ways = ((straight.exponent, *intervals(X, L)["exponent"]), (bent.exponent, *found["exponent"]))
+        without, with_one = ("{:.3f} ({:.3f} to {:.3f})".format(*way) for way in ways)
+        axis.set_title(f"{title}\nexponent {without}, with floor {with_one}", fontsize=8)
         data[title] = {"straight": straight, "floor": bent, "intervals": found}
     plots.legend_on_top(axes[0])
     return data
 
 
 def assumed_floors(points: Points, papers: Mapping[str, float], most: float = 0.98) -> dict[str, dict[str, np.ndarray]]:
-    """The exponent and the straightness of L - floor for every floor from 0 to `most` of the lowest loss.
+    """The exponent of L - floor, and how far L lies off that law, for every floor from 0 to `most` of the lowest loss.
 
-    papers: exponents to compare with. Returns {title: {"floor", "exponent", "correlation"}}.
+    papers: exponents to compare with. Returns {title: {"floor", "exponent", "scatter"}}, the last relative to L.
     """
     (left, right) = plots.panels(2, 4.2, 3.0)
     data = {}
     for i, (title, (X, L)) in enumerate(points.items()):
         floor, colour = np.linspace(0, most * L.min(), 100), [plots.BLUE, plots.ORANGE][i % 2]
-        exponent = np.array([fit(X, L - f).exponent for f in floor])
-        r = np.array([correlation(X, L - f) for f in floor])
+        laws = [fit(X, L - f) for f in floor]
+        exponent = np.array([law.exponent for law in laws])
+        off_FX = np.stack([(f + law(X)) / L - 1 for f, law in zip(floor, laws, strict=True)])
+        around = np.sqrt((off_FX**2).sum(1) / (len(X) - 2))
         left.plot(floor, exponent, plots.DASHES[i % 2], color=colour, label=title)
-        right.plot(floor, r, plots.DASHES[i % 2], color=colour)
+        right.plot(floor, 100 * around, plots.DASHES[i % 2], color=colour)
         left.axhline(papers[title], color=colour, linestyle=":", linewidth=1)
-        data[title] = {"floor": floor, "exponent": exponent, "correlation": r}
+        data[title] = {"floor": floor, "exponent": exponent, "scatter": around}
     left.set(xlabel="assumed floor", ylabel="exponent in N (dotted: the paper's)")
-    right.set(xlabel="assumed floor", ylabel="correlation")
+    right.set(xlabel="assumed floor", ylabel="scatter around the law, %", ylim=(0, None))
     plots.legend_on_top(left)
     return data
 

@@ -113,8 +113,8 @@ def starting_point(
 def same_shape(preset: str, ours: VARConfig, start: str, theirs: VARConfig) -> None:
     """Raises ValueError unless two configurations differ in nothing but classes and what only training uses."""
     free = {"classes", *ours.only_training, *theirs.only_training}
-    shapes = ({key: value for key, value in asdict(config).items() if key not in free} for config in (theirs, ours))
-    changed = differences(*shapes)
+    old, new = ({key: x for key, x in asdict(config).items() if key not in free} for config in (theirs, ours))
+    changed = differences(old, new)
     if changed:
         raise ValueError(f"start: {start} does not have the shape of preset {preset}: {'; '.join(changed)}")
 
