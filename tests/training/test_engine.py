@@ -48,6 +48,13 @@ def test_processes_and_micro_steps_give_the_loss_curve_of_one_process(trained, t
     assert farthest(tmp_path / "second" / "var", trained / "var") < 1e-3
 
 
+def test_processes_that_encode_at_every_step_encode_their_share_of_it(trained, tmp_path):
+    settings = {"vq": str(trained / "vq"), "recipe": ("views=0",), "steps": 15, "flip": True}
+    one, two = (train_with(trained / "images", tmp_path / str(n), n, **settings) for n in (1, 2))
+    assert torch.allclose(losses(two / "var"), losses(one / "var"), rtol=1e-3)
+    assert farthest(two / "var", one / "var") < 1e-3
+
+
 def test_a_sharded_training_gives_the_same_loss_curve_and_the_same_whole_model(trained, tmp_path):
     train_with(trained / "images", tmp_path, processes=2, shard=True, vq=str(trained / "vq"))
     assert torch.allclose(losses(tmp_path / "var"), losses(trained / "var"), rtol=1e-3)
