@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from varlite.io.outputs import check_file, check_folder
+from varlite.io.places import PACKAGE
 
 
 def test_a_place_that_does_not_exist_yet_is_accepted_and_nothing_is_left_there(tmp_path, monkeypatch):
@@ -49,3 +50,12 @@ def test_a_place_where_no_file_can_be_made_is_refused_to_root_as_well(tmp_path, 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(PermissionError, match=f"out: {tmp_path} cannot be written to .Read-only file system"):
         check_file("out", tmp_path / "a" / "b.json")
+
+
+def test_nothing_is_written_inside_the_installed_package(tmp_path):
+    (tmp_path / "link").symlink_to(PACKAGE)
+    for folder in (PACKAGE / "data" / "results", tmp_path / "link" / "out"):
+        with pytest.raises(PermissionError, match=f"out: {folder} is inside the package itself"):
+            check_folder("out", folder)
+    with pytest.raises(PermissionError, match=r"card: .* is inside the package itself: choose a folder of yours"):
+        check_file("card", PACKAGE / "data" / "checkpoints" / "fashion-var-d4" / "card.json")

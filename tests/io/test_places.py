@@ -6,21 +6,46 @@ from pathlib import Path
 import pytest
 
 from varlite.io import places
-from varlite.io.places import cache_folder, expand_home
+from varlite.io.places import cache_folder, data_folder, expand_home
 
 NOBODY = 54321
 
 
 @pytest.fixture(autouse=True)
 def unnamed(monkeypatch):
-    monkeypatch.delenv("VARLITE_CACHE", raising=False)
+    for name in ("VARLITE_CACHE", "VARLITE_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(places.sys, "platform", "linux")
 
 
 def test_the_cache_is_where_it_is_said_or_below_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "varlite"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert cache_folder() == tmp_path / "caches" / "varlite"
+    monkeypatch.setenv("XDG_CACHE_HOME", "caches")  # relative ones do not count
+    assert cache_folder() == tmp_path / ".cache" / "varlite"
     monkeypatch.setenv("VARLITE_CACHE", "~/elsewhere")
     assert cache_folder() == tmp_path / "elsewhere"
+
+
+def test_on_macos_and_windows_the_cache_is_where_programs_keep_theirs(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(places.sys, "platform", "darwin")
+    assert cache_folder() == tmp_path / "Library" / "Caches" / "varlite"
+    monkeypatch.setattr(places.sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "AppData" / "Local"))
+    assert cache_folder() == tmp_path / "AppData" / "Local" / "varlite"
+
+
+def test_the_data_is_inside_an_installed_package_or_at_the_top_of_the_repository(monkeypatch, tmp_path):
+    repository = Path(__file__).parents[2]
+    assert data_folder() == repository / "data"
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(places, "files", lambda package: tmp_path)
+    assert data_folder() == tmp_path / "data"
+    monkeypatch.setenv("VARLITE_DATA", "/elsewhere")
+    assert data_folder() == Path("/elsewhere")
 
 
 def test_without_a_home_that_can_be_written_the_cache_is_a_private_temporary_folder(monkeypatch, tmp_path):

@@ -27,7 +27,7 @@ def fetch(name: Annotated[Literal["emoji"], tyro.conf.Positional], out: Path | N
 
     Args:
         name: the data set.
-        out: folder to write; default data/NAME in VARLITE_CACHE (~/.cache/varlite).
+        out: folder to write; default data/NAME in VARLITE_CACHE (on Linux ~/.cache/varlite).
     """
     from varlite.datasets.emoji import fetch_emoji
     from varlite.io.outputs import check_folder
@@ -52,7 +52,7 @@ def tokenize(
 ) -> None:
     """Encode a dataset into token maps, once; `varlite train` finds them. Interrupted, it goes on where it was.
 
-    They lie in VARLITE_CACHE (default ~/.cache/varlite), two bytes a token. Images that cannot be read are counted, and
+    They lie in VARLITE_CACHE, two bytes a token. Images that cannot be read are counted, and
     the next one stands in for each.
 
     Args:

@@ -120,7 +120,7 @@ def cache_tokens(
 ) -> TokenCache:
     """The token maps of a split, from the cache if they are there, otherwise encoded now; interrupted, it resumes.
 
-    One folder in VARLITE_CACHE (default ~/.cache/varlite) for each tokenizer, dataset, by their checksums, and kind of
+    One folder in VARLITE_CACHE (on Linux ~/.cache/varlite) for each tokenizer, dataset, by their checksums, and kind of
     views. With one view images are center-cropped, and `flip` adds an example for each, its mirror image: 2i is image
     i, 2i + 1 its mirror. With more, view v of image i is cut, and with `flip` mirrored, at random: a function of
     (`seed`, i, v) alone. The test split has one view whatever `views` says, the middle.

@@ -4,9 +4,16 @@ import os
 import tempfile
 from pathlib import Path
 
+from varlite.io.places import PACKAGE
+
 
 def check_folder(argument: str, folder: Path) -> None:
-    """Raises an OSError that names the argument unless files can be written into `folder`, which may not exist yet."""
+    """Raises an OSError that names the argument unless files can be written into `folder`, which may not exist yet.
+
+    Nothing is written inside the installed package: the next installation would remove it.
+    """
+    if Path(os.path.realpath(folder)).is_relative_to(PACKAGE):
+        raise PermissionError(f"{argument}: {folder} is inside the package itself: choose a folder of yours")
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not there.is_dir():
         kind = "file" if there.exists() else "link to nowhere"

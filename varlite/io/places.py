@@ -1,8 +1,12 @@
 """Where things lie: the data that ships, and the caches of this user."""
 
 import os
+import sys
 import tempfile
+from importlib.resources import files
 from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def expand_home(path: str | Path) -> Path:
@@ -13,26 +17,46 @@ def expand_home(path: str | Path) -> Path:
     return Path(expanded)
 
 
-DATA = Path(os.path.expanduser(os.environ.get("VARLITE_DATA") or Path(__file__).resolve().parents[2] / "data"))
+def data_folder() -> Path:
+    """VARLITE_DATA, or the data that ships: inside an installed package, at the top of a clone of the repository."""
+    if named := os.environ.get("VARLITE_DATA"):
+        return Path(os.path.expanduser(named))
+    installed = Path(str(files("varlite") / "data"))
+    return installed if installed.is_dir() else PACKAGE.parent / "data"
+
+
+DATA = data_folder()
 CHECKPOINTS, RESULTS, PUBLISHED = DATA / "checkpoints", DATA / "results", DATA / "published"
 
 
 def cache_folder() -> Path:
-    """VARLITE_CACHE, or ~/.cache/varlite: token maps, features and fetched data. Asked for anew at every use.
+    """VARLITE_CACHE, or varlite in the caches of this user: token maps, features and fetched data.
 
-    Without a home folder, or with one that cannot be written, varlite-USERID in the folder for temporary files.
+    Asked for anew at every use. Without a home folder, or with one that cannot be written, varlite-USERID in the folder
+    for temporary files.
     """
     if named := os.environ.get("VARLITE_CACHE"):
         return expand_home(named)
-    home = os.path.expanduser("~")
-    if home != "~" and can_be_made(folder := Path(home) / ".cache" / "varlite"):
-        return folder
+    caches = user_caches()
+    if caches.is_absolute() and can_be_made(caches / "varlite"):
+        return caches / "varlite"
     user = os.getuid() if hasattr(os, "getuid") else "cache"
     folder = Path(tempfile.gettempdir()) / f"varlite-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():  # anybody may write to /tmp
         raise OSError(f"no place for the cache: {folder} is somebody else's; set VARLITE_CACHE to a folder of yours")
     return folder
+
+
+def user_caches() -> Path:
+    """The folder in which programs keep caches: %LOCALAPPDATA% on Windows, ~/Library/Caches on macOS, otherwise
+    XDG_CACHE_HOME or ~/.cache. It begins with ~ where no home folder is known."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local"))
+    if sys.platform == "darwin":
+        return Path(os.path.expanduser("~/Library/Caches"))
+    named = os.environ.get("XDG_CACHE_HOME", "")  # the specification says to pass over a relative path
+    return Path(named if os.path.isabs(named) else os.path.expanduser("~/.cache"))
 
 
 def can_be_made(folder: Path) -> bool:
