@@ -1,5 +1,7 @@
-# Works with GNU make 3.81 (macOS). Needs Python >= 3.11 and the package index, nothing else.
+# Works with GNU make 3.81 (macOS). Needs Python >= 3.11 and the package index, nothing else. Where uv is installed it
+# does the installing, from uv.lock, and finds or fetches a Python; otherwise pip does, from constraints.txt.
 #
+#   make UV= ...                          pip even where uv is installed
 #   make PYTHON=/path/to/python3.12 ...   another Python for .venv
 #   make TORCH=cpu ...                    on the first call, on Linux without a GPU: torch without CUDA, which saves 5 GB.
 #                                         Not exercised by CI.
@@ -9,9 +11,20 @@ PORT ?= 8888
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 VENV := .venv
 PY := $(VENV)/bin/python
+UV := $(shell command -v uv 2>/dev/null)
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # The index has torch under the same version with a local label (2.14.1+cpu), which pip prefers and the pin allows.
 PIP_cpu := --extra-index-url https://download.pytorch.org/whl/cpu
+# $(call install,EXTRAS): varlite, editable, with some of its extras. uv.lock knows torch with CUDA only.
+comma := ,
+with = -e '.[$(subst $() ,$(comma),$(1))]'
+ifeq ($(UV),)
+install = $(PIP) $(PIP_$(TORCH)) $(with)
+else ifneq ($(TORCH),)
+install = $(UV) pip install --quiet --python $(PY) --torch-backend $(TORCH) -c constraints.txt $(with)
+else
+install = UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --inexact $(addprefix --extra ,$(1))
+endif
 # Tests and notebooks run side by side, with a thread each.
 WORKERS ?= $(shell $(firstword $(PYTHONS)) -c 'import os; print(max(1, min(4, os.cpu_count() or 1)))' 2>/dev/null || echo 2)
 ONE_THREAD := OMP_NUM_THREADS=1
@@ -19,7 +32,7 @@ START := $(shell date +%s)
 TOOK = @echo "== Done in $$(( $$(date +%s) - $(START) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help lab tour test lint notebooks clean
+.PHONY: help lab tour test lint notebooks lock docker clean
 
 help:
 	@echo "make lab        set up .venv and open JupyterLab on the first notebook"
@@ -27,10 +40,17 @@ help:
 	@echo "make test       set up .venv and run everything that CI runs"
 	@echo "make lint       fix what ruff can fix, then check style and types"
 	@echo "make notebooks  execute all notebooks in place, to refresh their outputs"
+	@echo "make lock       bring uv.lock and constraints.txt up to pyproject.toml (with uv)"
+	@echo "make docker     JupyterLab in a container, on http://127.0.0.1:$(PORT)"
 	@echo "make clean      remove .venv and caches; out/ and runs/ stay"
 
 # The stamps are what makes a second call install nothing. They lie in .venv, so that they go when it goes.
 $(VENV)/stamp-python:
+ifneq ($(UV),)
+	@echo "== Creating $(VENV) with $$($(UV) --version)"
+	@$(UV) venv --quiet --allow-existing --seed $(if $(PYTHON),--python $(PYTHON)) $(VENV)
+	@touch $@
+else
 	@for p in $(PYTHONS); do \
 	  "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 	  echo "== Creating $(VENV) with $$("$$p" --version)"; "$$p" -m venv $(VENV) && touch $@ && exit 0; exit 1; done; \
@@ -38,15 +58,16 @@ $(VENV)/stamp-python:
 	for p in $(PYTHONS); do echo "Looked at $$p: $$("$$p" --version 2>&1)" >&2; done; \
 	echo "Install a newer one (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python@3.13)," >&2; \
 	echo "or name it: make PYTHON=/path/to/python3.13 ..." >&2; exit 1
+endif
 
-$(VENV)/stamp-notebooks: $(VENV)/stamp-python pyproject.toml constraints.txt
+$(VENV)/stamp-notebooks: $(VENV)/stamp-python pyproject.toml constraints.txt uv.lock
 	@echo "== Installing varlite and the notebooks' packages into $(VENV) (the first time: a few minutes, 6 GB with CUDA)"
-	@$(PIP) $(PIP_$(TORCH)) -e '.[notebooks]'
+	@$(call install,notebooks)
 	@touch $@
 
-$(VENV)/stamp-test: $(VENV)/stamp-python pyproject.toml constraints.txt
+$(VENV)/stamp-test: $(VENV)/stamp-python pyproject.toml constraints.txt uv.lock
 	@echo "== Installing varlite and what its tests need into $(VENV) (the first time: a few minutes, 6 GB with CUDA)"
-	@$(PIP) $(PIP_$(TORCH)) -e '.[notebooks,test]'
+	@$(call install,notebooks test site)
 	@touch $(VENV)/stamp-notebooks $@
 
 lab: $(VENV)/stamp-notebooks
@@ -89,6 +110,19 @@ lint: $(VENV)/stamp-test
 notebooks: $(VENV)/stamp-notebooks
 	@$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	$(TOOK)
+
+# constraints.txt is the same list for pip. Left out are the CUDA libraries, which torch pins itself, and [gpu].
+lock:
+	@test -n "$(UV)" || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	@$(UV) lock $(LOCK)
+	@{ sed '/^[^#]/,$$d' constraints.txt; \
+	  $(UV) export --quiet --frozen --no-hashes --no-emit-project --no-annotate --no-header --all-extras --no-extra gpu | \
+	  sed 's/ *;.*//' | grep -vE '^(nvidia|cuda|triton)'; } > .constraints.half
+	@mv .constraints.half constraints.txt
+
+docker:
+	docker build -t varlite .
+	docker run --rm -it -p 127.0.0.1:$(PORT):8888 varlite
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache test-results build *.egg-info

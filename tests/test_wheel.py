@@ -1,4 +1,4 @@
-"""`pip install .`: the wheel holds all that ships, and `varlite` runs from any folder and writes nothing into itself."""
+"""`pip install .`: the wheel holds what ships, and `varlite` runs from any folder and writes nothing into itself."""
 
 import os
 import subprocess
