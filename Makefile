@@ -32,7 +32,7 @@ START := $(shell date +%s)
 TOOK = @echo "== Done in $$(( $$(date +%s) - $(START) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help lab tour test lint notebooks lock docker clean
+.PHONY: help lab tour test lint notebooks badges lock docker clean
 
 help:
 	@echo "make lab        set up .venv and open JupyterLab on the first notebook"
@@ -40,6 +40,7 @@ help:
 	@echo "make test       set up .venv and run everything that CI runs"
 	@echo "make lint       fix what ruff can fix, then check style and types"
 	@echo "make notebooks  execute all notebooks in place, to refresh their outputs"
+	@echo "make badges     put badges and the set-up cell into notebooks that lack them"
 	@echo "make lock       bring uv.lock and constraints.txt up to pyproject.toml (with uv)"
 	@echo "make docker     JupyterLab in a container, on http://127.0.0.1:$(PORT)"
 	@echo "make clean      remove .venv and caches; out/ and runs/ stay"
@@ -110,6 +111,9 @@ lint: $(VENV)/stamp-test
 notebooks: $(VENV)/stamp-notebooks
 	@$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	$(TOOK)
+
+badges: $(VENV)/stamp-notebooks
+	@$(PY) -m varlite.nb.badges
 
 # constraints.txt is the same list for pip. Left out are the CUDA libraries, which torch pins itself, and [gpu].
 lock:

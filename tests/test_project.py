@@ -1,25 +1,30 @@
 """The files around the package agree with each other, and the notebooks are committed as one clean run."""
 
 import importlib.metadata
+import itertools
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-INSTALLED_EXTRAS = ("notebooks", "test")  # [gpu] needs a CUDA compiler
+INSTALLED_EXTRAS = ("notebooks", "test", "site")  # [gpu] needs a CUDA compiler
 PINS = {
     canonicalize_name(name): version
     for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
 }
+LOCK = tomllib.loads((ROOT / "uv.lock").read_text())
+LOCKED = {package["name"]: package for package in LOCK["package"] if package["name"] in PINS}
 TORCH_PINS_ITSELF = re.compile("nvidia|cuda|triton")  # and only on Linux
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -43,6 +48,59 @@ def test_every_declared_dependency_is_pinned_to_a_version_it_allows():
         version = PINS.get(canonicalize_name(requirement.name))
         assert version, f"{requirement.name} is not in constraints.txt"
         assert version in requirement.specifier, f"{requirement} excludes the pinned {version}"
+
+
+def test_uv_and_pip_install_the_same_versions():
+    """`make lock` writes both files."""
+    assert {name: package["version"] for name, package in LOCKED.items()} == PINS
+    packages = {package["name"]: package for package in LOCK["package"]}
+    extras = packages[PROJECT["name"]]["optional-dependencies"]
+    todo, found = [(PROJECT["name"], extra) for extra in ("", *extras) if extra != "gpu"], set()
+    while todo:
+        if (entry := todo.pop()) in found or TORCH_PINS_ITSELF.match(entry[0]):
+            continue
+        found.add(entry)
+        name, extra = entry
+        needs = packages[name]["optional-dependencies"][extra] if extra else packages[name].get("dependencies", [])
+        todo += [(need["name"], e) for need in needs for e in ("", *need.get("extra", []))]
+    assert {name for name, _ in found} == set(PINS) | {PROJECT["name"]}
+
+
+def test_the_lock_is_of_this_pyproject_and_names_the_public_index_alone():
+    (ours,) = [package for package in LOCK["package"] if package["name"] == PROJECT["name"]]
+    declared = {(canonicalize_name(r.name), str(r.specifier), "") for r in map(Requirement, PROJECT["dependencies"])}
+    for extra, entries in EXTRAS.items():
+        declared |= {(canonicalize_name(r.name), str(r.specifier), extra) for r in map(Requirement, entries)}
+    locked = {
+        (
+            entry["name"],
+            entry.get("specifier", ""),
+            (re.findall(r"extra == '(\w+)'", entry.get("marker", "")) or [""])[0],
+        )
+        for entry in ours["metadata"]["requires-dist"]
+    }
+    assert locked == declared, "pyproject.toml has changed: run `make lock`"
+    urls = re.findall(r'https?://[^/"]+', read("uv.lock"))
+    assert set(urls) == {"https://pypi.org", "https://files.pythonhosted.org"}
+
+
+def test_every_locked_package_has_a_wheel_for_each_python_on_linux_macos_and_windows():
+    platforms = (r"manylinux\w*x86_64", r"manylinux\w*aarch64", r"macosx\w*arm64|universal2", r"win_amd64")
+    missing = []
+    for name, package in LOCKED.items():
+        tags = [tag for wheel in package["wheels"] for tag in parse_wheel_filename(unquote(Path(wheel["url"]).name))[3]]
+        for minor, platform in itertools.product((11, 12, 13, 14), platforms):
+            if name in ("appnope", "pywinpty") and {"appnope": "mac", "pywinpty": "win"}[name] not in platform:
+                continue
+            fits = any(runs_on(tag, minor) and re.search(f"any|{platform}", tag.platform) for tag in tags)
+            missing += [] if fits else [f"{name} on Python 3.{minor}, {platform}"]
+    assert missing == []
+
+
+def runs_on(tag, minor):
+    """Whether a wheel's tag accepts CPython 3.`minor`."""
+    version = int(re.fullmatch(r"(?:cp|py)3(\d*)", tag.interpreter)[1] or 0) if tag.interpreter[2] == "3" else 99
+    return version <= minor if tag.abi in ("none", "abi3") else tag.abi == f"cp3{minor}"
 
 
 def test_everything_that_the_dependencies_bring_along_is_pinned_too():
@@ -79,6 +137,40 @@ def test_the_readme_names_the_commands_that_the_makefile_has_and_ci_runs():
         assert re.search(rf"^{target}:", read("Makefile"), re.MULTILINE)
     assert read(".ci/run").rstrip().endswith("make test")
     assert ".ci/run" in read(".github/workflows/ci.yml")
+
+
+@pytest.mark.parametrize(("variables", "command"), [
+    (["UV=uv"], r"uv sync .*--locked .*--extra notebooks --extra test --extra site"),
+    (["UV=uv", "TORCH=cpu"], r"uv pip install .*--torch-backend cpu -c constraints.txt -e '\.\[notebooks,test,site\]'"),
+    (["UV="], r"pip install .*-c constraints.txt +-e '\.\[notebooks,test,site\]'"),
+])  # fmt: skip
+def test_make_installs_with_uv_where_it_is_and_with_pip_elsewhere(variables, command):
+    planned = subprocess.run(
+        ["make", "--dry-run", "VENV=there-is-none", "there-is-none/stamp-test", *variables],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert re.search(command, planned.stdout), planned.stdout + planned.stderr
+
+
+def test_the_container_runs_as_a_user_and_has_the_extras_that_it_asks_for():
+    lines = [line for line in read("Dockerfile").splitlines() if line and not line.startswith("#")]
+    version = re.fullmatch(r"FROM python:(3\.\d+)-slim", lines[0])[1]
+    assert version in SpecifierSet(PROJECT["requires-python"])
+    users = [line.split()[1] for line in lines if line.startswith("USER")]
+    assert users and users[-1] not in ("root", "0") and f"--uid 1000 {users[-1]}" in read("Dockerfile")
+    assert set(re.search(r"-e '\.\[([\w,]+)\]'", read("Dockerfile"))[1].split(",")) <= set(EXTRAS)
+    assert "token" not in lines[-1] and "127.0.0.1:8888:8888" in read("Dockerfile")
+    assert "-p 127.0.0.1:$(PORT):8888" in read("Makefile")
+    copied = {line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")}
+    assert all((ROOT / name).exists() for name in copied) and {"varlite", "data", "notebooks"} <= copied
+
+
+def test_the_workflows_build_the_container_and_the_devcontainer():
+    jobs = yaml.safe_load(read(".github/workflows/container.yml"))["jobs"]
+    assert any("docker build -t varlite ." in step.get("run", "") for step in jobs["image"]["steps"])
+    assert any(step.get("uses", "").startswith("devcontainers/ci@") for step in jobs["devcontainer"]["steps"])
+    target = json.loads(read(".devcontainer/devcontainer.json"))["postCreateCommand"].split()[-1]
+    assert re.search(rf"^{re.escape(target.replace('.venv', '$(VENV)'))}:", read("Makefile"), re.MULTILINE)
 
 
 def test_there_are_notebooks():
