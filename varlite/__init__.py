@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from varlite.checkpoints.load import load, load_tokenizer
+    from varlite.checkpoints.pretrained import from_pretrained, push_to_hub, save_pretrained
     from varlite.drawing import Step
     from varlite.editing import box_mask, edit
     from varlite.inference import prepare
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "VAR", "VQVAE", "Scales", "Step", "TokenizerConfig", "VARConfig", "box_mask", "edit", "generate", "generate_many",
-    "keep_freed_memory", "load", "load_tokenizer", "prepare",
+    "VAR", "VQVAE", "Scales", "Step", "TokenizerConfig", "VARConfig", "box_mask", "edit", "from_pretrained", "generate",
+    "generate_many", "keep_freed_memory", "load", "load_tokenizer", "prepare", "push_to_hub", "save_pretrained",
 ]  # fmt: skip
 
 HOMES = {
     "checkpoints.load": ("load", "load_tokenizer"),
+    "checkpoints.pretrained": ("from_pretrained", "push_to_hub", "save_pretrained"),
     "editing": ("box_mask", "edit"),
     "io.memory": ("keep_freed_memory",),
     "models": ("VAR", "VARConfig"),

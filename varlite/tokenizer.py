@@ -11,6 +11,7 @@ from torch import nn
 
 from varlite.autoencoder import Decoder, Encoder
 from varlite.io.checks import brief, value_range
+from varlite.io.hub_habits import HubHabits
 from varlite.quantizer import MultiScaleQuantizer
 from varlite.scales import Scales
 
@@ -47,7 +48,7 @@ class TokenizerConfig:
             raise ValueError(f"ch must be a multiple of 32 (group normalisation has 32 groups), got {self.ch}")
 
 
-class VQVAE(nn.Module):
+class VQVAE(HubHabits, nn.Module):
     """The multi-scale tokenizer.
 
     Images go in and come out as (B, channels, H, W) in [-1, 1]. `scales` is an argument with a default everywhere: the

@@ -45,6 +45,21 @@ def load(
     Raises ValueError for an unknown name, a file that is not what it should be, or a tokenizer other than the model was
     trained with; FileNotFoundError for a missing file.
     """
+    path, about, model = open_transformer(name, weights, revision)
+    preset, named = MODELS.get(str(name)), about.get("tokenizer")
+    fetched = preset is not None and preset.hub is not None and weights is None
+    source = named if fetched else _tokenizer_beside(path, named)
+    if source is None:
+        raise ValueError(f"{path} does not say which tokenizer it goes with: put tokenizer.safetensors beside it")
+    found, of_tokenizer, tokenizer = _open_tokenizer(source, model.scales, revision)
+    _check_pair(path, about, model, found, of_tokenizer, tokenizer)
+    return model.to(device=device, dtype=dtype), tokenizer.to(device=device, dtype=dtype)
+
+
+def open_transformer(
+    name: str | Path, weights: str | Path | None = None, revision: str | None = None
+) -> tuple[Path, dict[str, Any], Any]:
+    """(file, what is known about it, model) of a transformer alone, as precise as its file. Raises as `load` does."""
     preset = MODELS.get(str(name))
     if preset is None and not expand_home(name).exists():
         there = ", ".join(MODELS)
@@ -53,16 +68,11 @@ def load(
         raise ValueError(
             f"weights: only the published models take it; to load a file, pass it instead of {str(name)!r}"
         )
-    fetched = preset is not None and preset.hub is not None and weights is None
-    path = fetch(preset, revision) if preset is not None and fetched else weights_file(name, weights)
-    about, model = _open_transformer(path, str(name) if preset is not None and preset.hub else None)
-    named = about.get("tokenizer")
-    source = named if fetched else _tokenizer_beside(path, named)
-    if source is None:
-        raise ValueError(f"{path} does not say which tokenizer it goes with: put tokenizer.safetensors beside it")
-    found, of_tokenizer, tokenizer = _open_tokenizer(source, model.scales, revision)
-    _check_pair(path, about, model, found, of_tokenizer, tokenizer)
-    return model.to(device=device, dtype=dtype), tokenizer.to(device=device, dtype=dtype)
+    published = preset is not None and preset.hub is not None
+    path = (
+        fetch(preset, revision) if preset is not None and published and weights is None else weights_file(name, weights)
+    )
+    return path, *_open_transformer(path, str(name) if published else None)
 
 
 def load_tokenizer(

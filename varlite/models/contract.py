@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import nn
 
+from varlite.io.hub_habits import HubHabits
 from varlite.scales import Scales
 
 Ability = Literal["cache", "guidance", "editing", "schedules", "published names"]
@@ -31,7 +32,7 @@ LACKS: dict[str, str] = {
 }
 
 
-class Model(nn.Module):
+class Model(HubHabits, nn.Module):
     """Base of all models: the abilities, stated by the model and asked for by callers."""
 
     config: Any
