@@ -117,6 +117,29 @@ def test_guidance_of_zero_costs_nothing_and_changes_no_token(model):
     torch.testing.assert_close(found[0][2], found[1e-12][2])
 
 
+def test_a_likelihood_is_the_score_of_every_token_under_each_label(model):
+    able(model, "likelihood")
+    tokenizer, idx = tokenizer_for(model), random_tokens(model.scales)
+    label_BM = torch.tensor([[1, 7, 3], [2, 0, 10]])
+    with torch.inference_mode():
+        log_p_BML = model.log_likelihood(tokenizer, idx, label_BM)
+        for m, label_B in enumerate(label_BM.T):
+            loss_BL, _ = model.score_tokens(tokenizer, idx, label_B)
+            torch.testing.assert_close(log_p_BML[:, m], -loss_BL, atol=1e-5, rtol=1e-5)
+    assert log_p_BML.shape == (2, 3, sum(model.scales.lengths)) and (log_p_BML < 0).all()
+
+
+def test_the_likelihoods_of_all_codes_of_a_token_add_up_to_one(model):
+    able(model, "likelihood")
+    tokenizer, idx = tokenizer_for(model), random_tokens(model.scales, batch=1)
+    every = [idx_Bl.repeat(32, 1) for idx_Bl in idx]
+    every[-1] = every[-1].clone()
+    every[-1][:, -1] = torch.arange(32)  # the last token of all: no other sees it
+    with torch.inference_mode():
+        log_p_B1L = model.log_likelihood(tokenizer, every, torch.full((32, 1), 4))
+    torch.testing.assert_close(log_p_B1L[:, 0, -1].logsumexp(0), torch.tensor(0.0), atol=1e-4, rtol=0)
+
+
 def test_prepare_changes_no_image(model):
     tokenizer = tokenizer_for(model)
     before = generate(model, tokenizer, LABELS, seeds=5)

@@ -6,7 +6,18 @@ from typing import Literal
 from varlite.commands.common import ModelOptions, SamplingOptions, check_counts, pick_device
 
 Metric = Literal[
-    "fid", "sfid", "is", "kid", "precision", "recall", "accuracy", "fd", "recall_within_class", "fd_ratio", "kd"
+    "fid",
+    "sfid",
+    "is",
+    "kid",
+    "precision",
+    "recall",
+    "accuracy",
+    "fd",
+    "recall_within_class",
+    "fd_ratio",
+    "kd",
+    "classify",
 ]
 
 
@@ -39,8 +50,10 @@ def evaluate(
         reference: what it is compared with, any of the same; an npz may hold statistics, as ADM's reference batches do.
             Its features are kept in VARLITE_CACHE.
         features: inception, or fashion, the default with the reference fashion.
-        metrics: which of them; default all that can be had.
-        num: class-balanced samples, equally many of each class; default about 2000; the papers take 50000.
+        metrics: which of them; default all that can be had. classify, alone: how well the model classifies test images
+            of --data by their likelihood under each class, and what each scale tells about the class.
+        num: class-balanced samples, equally many of each class; default about 2000; the papers take 50000. For
+            classify, test images; default 1000.
         seed: random seed.
         out: write the scores, and all that is needed to repeat them, to this JSON file.
         samples: also keep the samples, as PNG files in this folder, or shuffled in a file that ends in .npz, for ADM's
@@ -48,8 +61,8 @@ def evaluate(
         inception: a file with Inception's weights, where they cannot be fetched.
         batch: images made and scored at a time.
         card: write the scores into the card.json beside the model.
-        data: of a tokenizer, and for loss and token error of a transformer: the data it was trained on if that is not
-            fashion: cifar10, or a folder of images.
+        data: of a tokenizer, for classify, and for loss and token error of a transformer: the data it was trained on if
+            that is not fashion: cifar10, or a folder of images.
     """
     from varlite.evaluation.model_cards import evaluate_any
     from varlite.evaluation.request import Request

@@ -11,6 +11,7 @@ from varlite.datasets import open_dataset
 from varlite.datasets.fashion import FashionMNIST
 from varlite.datasets.tokens import cache_tokens
 from varlite.evaluation.classifier import accuracy, load_classifier
+from varlite.evaluation.classify import classify, report
 from varlite.evaluation.metrics import rounded
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
@@ -34,6 +35,12 @@ def evaluate_any(
     name, kind = request.model, None if request.images is not None else what_is(request.model, request.weights)
     if card and (request.images, request.reference, request.metrics) != (None, "fashion", ()):
         raise ValueError("card: it holds the default metrics of a model, on the reference fashion")
+    if "classify" in request.metrics:
+        result = classify(request, data, device)
+        report(result)
+        if out is not None:
+            write_json(out, result)
+        return result
     card_path = weights_file(name, request.weights).parent / "card.json" if card else None
     if card_path is not None:
         check_file("card", card_path)

@@ -9,7 +9,11 @@ A model is a module that is built from its configuration and has
     flops, weights_by_part, size          what it costs and weighs, from the configuration alone
     abilities                             which of the optional things below it can do
 
-and is registered by one line. Nobody outside `varlite/models/` asks which kind a model is; they ask what it can do.
+Where it has the ability:
+
+    log_likelihood(tokenizer, idx, label_BM)     of every token of an image under each of M labels, (B, M, L)
+
+A model is registered by one line. Nobody outside `varlite/models/` asks which kind a model is; they ask what it can do.
 """
 
 from dataclasses import dataclass
@@ -20,7 +24,7 @@ from torch import nn
 from varlite.io.hub_habits import HubHabits
 from varlite.scales import Scales
 
-Ability = Literal["cache", "guidance", "editing", "schedules", "published names"]
+Ability = Literal["cache", "guidance", "editing", "schedules", "likelihood", "published names"]
 
 # How a refusal goes on after "model: NAME ".
 LACKS: dict[str, str] = {
@@ -28,6 +32,7 @@ LACKS: dict[str, str] = {
     "guidance": "knows no classifier-free guidance",
     "editing": "cannot be edited: no step of its sampling lets kept tokens be put back",
     "schedules": "cannot be used with another schedule of scales than its own",
+    "likelihood": "gives no likelihood of its tokens",
     "published names": "has no published checkpoints, and so no published names for its weights",
 }
 

@@ -115,6 +115,19 @@ class NextScale(TransformerCosts, Model):
         loss_BL = F.cross_entropy(logits_BLV.transpose(1, 2), idx_BL, reduction="none")
         return loss_BL, (logits_BLV.argmax(-1) != idx_BL).float()
 
+    def log_likelihood(self, tokenizer: VQVAE, idx: list[torch.Tensor], label_BM: torch.Tensor) -> torch.Tensor:
+        """log p(token | label, tokens of earlier steps) in nats, of every token under M labels an image: (B, M, L).
+
+        The inputs are computed once an image. No label is dropped; gradients reach the model, not the tokenizer.
+        """
+        M = label_BM.shape[1]
+        with torch.no_grad():
+            x_BLZ = self.inputs(tokenizer, idx)
+        logits_XLV = self(x_BLZ.repeat_interleave(M, 0), label_BM.flatten())
+        idx_XL = torch.cat(idx, 1).repeat_interleave(M, 0)
+        loss_X = F.cross_entropy(logits_XLV.flatten(0, 1), idx_XL.flatten(), reduction="none")
+        return -loss_X.view(*label_BM.shape, -1)
+
     # Sampling
 
     def condition(self, label_B: torch.Tensor) -> Condition:
