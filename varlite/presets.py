@@ -5,7 +5,7 @@ One dial, depth. A row whose weights ship has a folder in `data/checkpoints/` wi
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -91,9 +91,29 @@ class ModelPreset:
     tokenizer: str
     recipe: TransformerRecipe
     hub: tuple[str, str] | None = None
+    origin: "Origin | None" = None
+    fid: float = 0.0  # by the authors of `origin`, at its settings, of 50,000 images
+
+    def terms(self) -> str:
+        """Licence, source, settings and FID of published weights, in a line; "" for others."""
+        if self.hub is None or self.origin is None:
+            return ""
+        licence, paper, sampling = self.origin[2:]
+        return f"{licence}; https://huggingface.co/{self.hub[0]} ({paper}); FID {self.fid:.2f} at {sampling}"
 
 
-VAR_HUB, MVAR_HUB = ("FoundationVision/var", "var_d{}.pth"), ("OliverRen/M-VAR", "d{}.pth")
+class Origin(NamedTuple):
+    """Where published weights are from, and how they are meant to be used: printed when they are loaded."""
+
+    repository: str  # on huggingface.co
+    file: str
+    licence: str
+    paper: str
+    sampling: str = "cfg 1.5, top-k 900, top-p 0.96"
+
+
+VAR_HUB = Origin("FoundationVision/var", "var_d{}.pth", "MIT", "arXiv 2404.02905")
+MVAR_HUB = Origin("OliverRen/M-VAR", "d{}.pth", "no licence stated: ask its authors", "arXiv 2411.10433")
 SCALES_512 = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]
 FASHION_SCALES = [1, 2, 3, 5, 7]
 EMOJI_SCALES = [1, 2, 3, 4, 6, 8]
@@ -139,7 +159,7 @@ TOKENIZERS: dict[str, TokenizerPreset] = {
             steps=65_000, batch=768, lr=3e-4, warmup=1000, ema=0.9999, l1=0.2, quantizer=1.0,
             perceptual="lpips", perceptual_weight=1.0, gan=0.4, betas=(0.5, 0.9),
         ),
-        hub=(VAR_HUB[0], "vae_ch160v4096z32.pth"),
+        hub=(VAR_HUB.repository, "vae_ch160v4096z32.pth"),
     ),
 }  # fmt: skip
 
@@ -177,18 +197,19 @@ def published(
     depth: int,
     gamma_init: float,
     recipe: TransformerRecipe,
+    fid: float,
     config: Any = VARConfig,
-    hub: tuple[str, str] = VAR_HUB,
+    origin: Origin = VAR_HUB,
     **others: Any,
 ) -> ModelPreset:
     """A published ImageNet model: width 64 * depth, drop-path 0.1 * depth / 24."""
     shape = config(depth=depth, drop_path=0.1 * depth / 24, gamma_init=gamma_init, **others)
-    return ModelPreset(shape, "imagenet-vq", recipe, (hub[0], hub[1].format(depth)))
+    return ModelPreset(shape, "imagenet-vq", recipe, (origin.repository, origin.file.format(depth)), origin, fid)
 
 
-def published_mvar(depth: int, gamma_init: float, recipe: TransformerRecipe, **others: Any) -> ModelPreset:
+def published_mvar(depth: int, gamma_init: float, recipe: TransformerRecipe, fid: float, **others: Any) -> ModelPreset:
     """A published M-VAR, with the initial values of its code."""
-    return published(depth, gamma_init, recipe, MVARConfig, MVAR_HUB, published_start=True, **others)
+    return published(depth, gamma_init, recipe, fid, MVARConfig, MVAR_HUB, published_start=True, **others)
 
 
 def imagenet(epochs: int, batch: int, lr: float, final: float, final_weight_decay: float = 0.05) -> TransformerRecipe:
@@ -229,21 +250,47 @@ MODELS: dict[str, ModelPreset] = {
         "still-vq",
         TransformerRecipe(steps=3000, batch=64, lr=1.5e-3, warmup=100, ema=0.998),
     ),
-    # FID of the paper (arXiv 2404.02905, tables 1 and 2), 50,000 images
-    "var-d16": published(16, 1e-3, imagenet(200, 768, 1e-4, 0.1)),  # 3.30
-    "var-d20": published(20, 1e-3, imagenet(250, 768, 1e-4, 0.1)),  # 2.57
-    "var-d24": published(24, 1e-4, imagenet(350, 768, 8e-5, 0.01)),  # 2.09
-    "var-d30": published(30, 1e-5, imagenet(350, 1024, 8e-5, 0.01, 0.08)),  # 1.92
-    "var-d36": published(
-        36, 5e-6, imagenet(350, 768, 8e-5, 0.01, 0.08), scales=SCALES_512, shared_adaln=True
-    ),  # 2.63 at 512 x 512
-    # FID of the paper (arXiv 2411.10433); trained as VAR of that depth. d32 by the recipe of d30: its own is not given.
-    # Their repository has d12.pth and d30.pth as well: no preset, since how they were trained is not said.
-    "mvar-d16": published_mvar(16, 1e-3, imagenet(200, 768, 1e-4, 0.1), attn_norm=False),  # 3.07
-    "mvar-d20": published_mvar(20, 1e-3, imagenet(250, 768, 1e-4, 0.1), attn_norm=False),  # 2.41
-    "mvar-d24": published_mvar(24, 1e-4, imagenet(350, 768, 8e-5, 0.01)),  # 1.93
-    # The paper counts 3.0 billion parameters, as many as a depth of 30 would have; 32 is what its code gives the file.
-    "mvar-d32": published_mvar(32, 1e-5, imagenet(350, 1024, 8e-5, 0.01, 0.08)),  # 1.78
+    # The FID is the paper's (arXiv 2404.02905, tables 1 and 2); d36 is for 512 x 512.
+    "var-d16": published(16, 1e-3, imagenet(200, 768, 1e-4, 0.1), 3.30),
+    "var-d20": published(20, 1e-3, imagenet(250, 768, 1e-4, 0.1), 2.57),
+    "var-d24": published(24, 1e-4, imagenet(350, 768, 8e-5, 0.01), 2.09),
+    "var-d30": published(30, 1e-5, imagenet(350, 1024, 8e-5, 0.01, 0.08), 1.92),
+    "var-d36": published(36, 5e-6, imagenet(350, 768, 8e-5, 0.01, 0.08), 2.63, scales=SCALES_512, shared_adaln=True),
+    # The FID is the paper's (arXiv 2411.10433); trained as VAR of that depth. d32 by the recipe of d30: its own is not
+    # given. The paper counts 3.0 billion parameters for it, as many as a depth of 30 would have; 32 is what its code
+    # gives the file. Their repository has d12.pth and d30.pth as well: no preset, since how they were trained is not said.
+    "mvar-d16": published_mvar(16, 1e-3, imagenet(200, 768, 1e-4, 0.1), 3.07, attn_norm=False),
+    "mvar-d20": published_mvar(20, 1e-3, imagenet(250, 768, 1e-4, 0.1), 2.41, attn_norm=False),
+    "mvar-d24": published_mvar(24, 1e-4, imagenet(350, 768, 8e-5, 0.01), 1.93),
+    "mvar-d32": published_mvar(32, 1e-5, imagenet(350, 1024, 8e-5, 0.01, 0.08), 1.78),
+}
+
+
+def relative(of: str, origin: Origin, name: str | int, fid: float) -> ModelPreset:
+    """A published model that was trained further from another, whose `recipe` it keeps; it loads as that one does."""
+    return replace(MODELS[of], hub=(origin.repository, origin.file.format(name)), origin=origin, fid=fid)
+
+
+# Guidance-free: varlite/training/cca.py. Names of files, FID and settings are those of the repository thu-ml/CCA, which
+# has no licence file; MIT is what the weights' page on the hub says.
+CCA_HUB = Origin(
+    "ChenDRAG/CCA_VAR", "CCA_VAR_Guidance_Free/VAR_d{}_CCA.pth", "MIT", "arXiv 2410.09347",
+    "cfg 0, top-k 900, top-p 0.96",
+)  # fmt: skip
+MODELS |= {
+    f"cca-d{depth}": relative(f"var-d{depth}", CCA_HUB, depth, fid)
+    for depth, fid in ((16, 4.03), (20, 3.02), (24, 2.63), (30, 2.54))
+}
+# A large drafter for the first N of ten scales, a small refiner for the rest (repository czg1225/CoDe, whose licence is
+# MIT): neither is meant to be used alone. Their temperature, of the first seven scales, is none that sampling here has.
+CODE_HUB = Origin(
+    "Zigeng/VAR_CoDe", "{}.pth", "MIT", "arXiv 2411.17787",
+    "cfg 1.5, top-k 600, top-p 0.96, temperature 1.1 at seven scales, N scales by drafter N and the rest by refiner N",
+)  # fmt: skip
+MODELS |= {
+    f"code-{role}-{n}": relative(of, CODE_HUB, f"{role}_{n}", fid)
+    for role, of in (("drafter", "var-d30"), ("refiner", "var-d16"))
+    for n, fid in ((9, 1.94), (8, 1.98), (7, 2.11), (6, 2.27))
 }
 
 Row = TypeVar("Row")

@@ -86,6 +86,53 @@ def test_published_weights_load_from_a_folder_or_the_file_with_the_tokenizer_bes
     assert same_weights(load_tokenizer(folder / "vq.pth", scales=Scales.of(SIDES)), pair[1])
 
 
+def test_licence_source_settings_and_fid_of_published_weights_are_printed_on_load(folder, monkeypatch, capsys):
+    load("tiny-var", folder)
+    assert capsys.readouterr().err == ""  # nothing is known of them
+    origin = presets.Origin("someone/tiny", "var_d2.pth", "CC BY-NC 4.0", "arXiv 1", "cfg 0, top-k 5")
+    monkeypatch.setitem(presets.MODELS, "tiny-var", replace(presets.MODELS["tiny-var"], origin=origin, fid=4.0))
+    load("tiny-var", folder)
+    said = "CC BY-NC 4.0; https://huggingface.co/someone/tiny (arXiv 1); FID 4.00 at cfg 0, top-k 5"
+    assert capsys.readouterr().err == f"tiny-var: {said}\n"
+
+
+def test_a_file_in_a_sub_folder_of_its_repository_is_found_there_and_in_the_folder_itself(folder, pair, monkeypatch):
+    tiny = replace(presets.MODELS["tiny-var"], hub=("someone/tiny", "guidance_free/var_d2.pth"))
+    monkeypatch.setitem(presets.MODELS, "tiny-var", tiny)
+    assert_loaded(load("tiny-var", folder), pair)
+    (folder / "guidance_free").mkdir()
+    (folder / "var_d2.pth").rename(folder / "guidance_free" / "var_d2.pth")
+    assert weights_file("tiny-var", folder) == folder / "guidance_free" / "var_d2.pth"
+    (folder / "guidance_free" / "var_d2.pth").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds neither var_d2\.pth nor .* nor guidance_free/var_d2\.pth"):
+        load("tiny-var", folder)
+
+
+def test_every_row_of_published_weights_says_what_they_may_be_used_for_and_how_good_they_are():
+    rows = {name: row for name, row in presets.MODELS.items() if row.hub is not None}
+    assert len({row.hub for row in rows.values()}) == len(rows) == 21
+    for name, row in rows.items():
+        licence, *rest = row.terms().split("; ")
+        assert licence == ("no licence stated: ask its authors" if name.startswith("mvar") else "MIT")
+        assert rest[0].startswith(f"https://huggingface.co/{row.hub[0]} (arXiv 24") and 1.5 < row.fid < 5
+        assert f"FID {row.fid:.2f} at cfg " in rest[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "hub", "fid", "settings"),
+    [
+        ("cca-d16", "var-d16", "ChenDRAG/CCA_VAR/CCA_VAR_Guidance_Free/VAR_d16_CCA.pth", 4.03, "cfg 0, top-k 900"),
+        ("cca-d30", "var-d30", "ChenDRAG/CCA_VAR/CCA_VAR_Guidance_Free/VAR_d30_CCA.pth", 2.54, "cfg 0, top-k 900"),
+        ("code-drafter-8", "var-d30", "Zigeng/VAR_CoDe/drafter_8.pth", 1.98, "cfg 1.5, top-k 600"),
+        ("code-refiner-6", "var-d16", "Zigeng/VAR_CoDe/refiner_6.pth", 2.27, "cfg 1.5, top-k 600"),
+    ],
+)
+def test_models_that_others_trained_further_load_as_what_they_started_from(name, of, hub, fid, settings):
+    row, start = presets.MODELS[name], presets.MODELS[of]
+    assert (row.config, row.tokenizer) == (start.config, start.tokenizer)
+    assert "/".join(row.hub) == hub and row.fid == fid and row.origin.sampling.startswith(settings)
+
+
 def test_published_weights_come_from_the_hub_at_the_revision_asked_for(folder, pair, monkeypatch):
     asked = []
     monkeypatch.setattr(

@@ -24,6 +24,13 @@ def test_models_are_listed_with_their_distance_and_recall_and_with_those_of_real
     assert any("real pictures have {fd:.1f} and a recall of {recall:.2f}.".format(**real) in line for line in shown)
 
 
+def test_info_says_of_published_weights_how_good_they_are_and_under_which_licence(varlite):
+    lines = {line.split()[0]: line for line in varlite("info")[1].splitlines()}
+    assert lines["cca-d16"].endswith("published FID 4.03 at cfg 0, top-k 900, top-p 0.96; MIT")
+    assert lines["mvar-d24"].endswith("FID 1.93 at cfg 1.5, top-k 900, top-p 0.96; no licence stated: ask its authors")
+    assert "https://huggingface.co/Zigeng/VAR_CoDe" in json.loads(varlite("info", "code-drafter-8")[1])["published"]
+
+
 def test_info_of_one_model_is_its_configuration_and_card(varlite, trained):
     shown = json.loads(varlite("info", "var-d36")[1])
     assert shown["parameters"] == 2_353_893_904 and shown["config"]["shared_adaln"] is True

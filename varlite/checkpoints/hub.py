@@ -7,10 +7,14 @@ from varlite.presets import ModelPreset, TokenizerPreset
 
 
 def file_names(preset: ModelPreset | TokenizerPreset | None) -> list[str]:
-    """What the file of a published model may be called: converted, which is the quicker one to open, or as it was."""
+    """What the file of a published model may be called: converted, which is the quicker one to open, or as it was.
+
+    One in a sub-folder of its repository may lie in the folder itself.
+    """
     if preset is None or preset.hub is None:
         return []
-    return [str(Path(preset.hub[1]).with_suffix(".safetensors")), preset.hub[1]]
+    places = dict.fromkeys((Path(preset.hub[1]), Path(Path(preset.hub[1]).name)))
+    return [str(path) for place in places for path in (place.with_suffix(".safetensors"), place)]
 
 
 def one_of(folder: Path, preset: ModelPreset | TokenizerPreset) -> Path:

@@ -39,7 +39,8 @@ def load(
 
     name: a preset, a folder written by `varlite train`, or a model file with its tokenizer beside it.
     weights: where the files of a published model lie: a folder, or the transformer's file. None asks the hub, which
-    caches, resumes, and with HF_HUB_OFFLINE=1 does without the network.
+    caches, resumes, and with HF_HUB_OFFLINE=1 does without the network. Their licence, source, sampling settings and
+    FID are printed on stderr.
     revision: commit of the hub repository, to pin what is fetched.
 
     Raises ValueError for an unknown name, a file that is not what it should be, or a tokenizer other than the model was
@@ -53,6 +54,8 @@ def load(
         raise ValueError(f"{path} does not say which tokenizer it goes with: put tokenizer.safetensors beside it")
     found, of_tokenizer, tokenizer = _open_tokenizer(source, model.scales, revision)
     _check_pair(path, about, model, found, of_tokenizer, tokenizer)
+    if preset is not None and (terms := preset.terms()):
+        print(f"{name}: {terms}", file=sys.stderr)
     return model.to(device=device, dtype=dtype), tokenizer.to(device=device, dtype=dtype)
 
 

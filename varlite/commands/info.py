@@ -28,7 +28,7 @@ def table() -> str:
     for name, preset in presets.items():
         scales, scores = Scales.of(preset.config.scales), read_card(name).get("scores", {})
         if not scores:
-            shown = "weights from the hub, or --weights" if preset.hub else "to be trained"
+            shown = published(preset) if preset.hub else "to be trained"
         elif name in TOKENIZERS:
             perplexity = ", ".join(f"{p:.0f}" for p in scores.get("perplexity_per_scale", ()))
             error, used = (scores.get(score, float("nan")) for score in ("val_mse", "codes_used"))
@@ -46,6 +46,14 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def published(preset: Any) -> str:
+    """What the table says of weights on the hub: FID and licence, where the preset has them."""
+    origin = getattr(preset, "origin", None)
+    if origin is None:
+        return "weights from the hub, or --weights"
+    return f"published FID {preset.fid:.2f} at {origin.sampling}; {origin.licence}"
+
+
 def one(name: str) -> str:
     """The configuration and card of one model. Raises ValueError for one that does not exist."""
     from varlite.checkpoints.cards import last_logged, read_card
@@ -59,4 +67,6 @@ def one(name: str) -> str:
     shown: dict[str, Any] = {"name": name}
     if name in presets:
         shown |= {"parameters": parameters(build_empty(name)), "config": vars(presets[name].config)}
+        if name in MODELS and (terms := MODELS[name].terms()):
+            shown["published"] = terms
     return json.dumps(shown | card | {"last_logged": last_logged(name)}, indent=1)
