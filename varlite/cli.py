@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 def table() -> dict[str, Callable[..., None]]:
     """Every command by name. Imported here, so that Ctrl-C is caught from the start."""
-    from varlite.commands import bench, convert, data, edit, evaluate, info, reproduce, sample, train
+    from varlite.commands import align, bench, convert, data, edit, evaluate, info, reproduce, sample, train
 
     return {
         "sample": sample.sample,
@@ -20,6 +20,7 @@ def table() -> dict[str, Callable[..., None]]:
         "train-tokenizer": train.train_tokenizer,
         "tune-decoder": train.tune_decoder,
         "train": train.train,
+        "align": align.align,
         "train-classifier": train.train_classifier,
         "train-judge": train.train_judge,
         "evaluate": evaluate.evaluate,

@@ -258,7 +258,8 @@ MODELS: dict[str, ModelPreset] = {
     "var-d36": published(36, 5e-6, imagenet(350, 768, 8e-5, 0.01, 0.08), 2.63, scales=SCALES_512, shared_adaln=True),
     # The FID is the paper's (arXiv 2411.10433); trained as VAR of that depth. d32 by the recipe of d30: its own is not
     # given. The paper counts 3.0 billion parameters for it, as many as a depth of 30 would have; 32 is what its code
-    # gives the file. Their repository has d12.pth and d30.pth as well: no preset, since how they were trained is not said.
+    # gives the file. Their repository has d12.pth and d30.pth as well: no preset, since how they were trained is not
+    # said.
     "mvar-d16": published_mvar(16, 1e-3, imagenet(200, 768, 1e-4, 0.1), 3.07, attn_norm=False),
     "mvar-d20": published_mvar(20, 1e-3, imagenet(250, 768, 1e-4, 0.1), 2.41, attn_norm=False),
     "mvar-d24": published_mvar(24, 1e-4, imagenet(350, 768, 8e-5, 0.01), 1.93),

@@ -175,6 +175,8 @@ def weight_decay(step: int, recipe: TransformerRecipe) -> float:
 class TransformerTraining(Training):
     """Stage 2: `splits` are the tokens to learn, and those to validate on."""
 
+    cfg: float = 1.5  # guidance of the pictures
+
     def __init__(
         self,
         run: Run,
@@ -230,7 +232,7 @@ class TransformerTraining(Training):
         if not self.engine.main:
             return {}
         self.averaged.load_state_dict(weights)
-        self.run.save_picture(samples_by_class(self.averaged, self.vq, self.options.seed))
+        self.run.save_picture(samples_by_class(self.averaged, self.vq, self.options.seed, self.cfg))
         return validate_transformer(self.averaged, self.vq, self.test)
 
     def about(self) -> dict[str, Any]:
@@ -251,9 +253,11 @@ class TransformerTraining(Training):
 
 
 @torch.no_grad()
-def samples_by_class(model: Model, tokenizer: VQVAE, seed: int, columns: int = 8, rows: int = 8) -> torch.Tensor:
+def samples_by_class(
+    model: Model, tokenizer: VQVAE, seed: int, cfg: float, columns: int = 8, rows: int = 8
+) -> torch.Tensor:
     """A picture of samples, one row for each of the first classes, from the same random numbers at each call."""
     classes = range(min(rows, model.config.classes))
     labels = [c for c in classes for _ in range(columns)]
-    images = to_bytes(generate(model, tokenizer, labels, seeds=seed)).cpu()
+    images = to_bytes(generate(model, tokenizer, labels, cfg=cfg, seeds=seed)).cpu()
     return tile([list(row) for row in images.split(columns)])
