@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from varlite.experiments import ablation, bands, codebook_collapse, guidance, machine_costs, sweep, yardsticks
+from varlite.experiments import ablation, bands, cca_gain, codebook_collapse, guidance, machine_costs, sweep, yardsticks
 
 
 @pytest.fixture
@@ -20,6 +20,8 @@ def asked(monkeypatch):
     scores = dict.fromkeys(bands.SCORES, 0.9) | {"fd": 2.0}
     row = {"cfg": 1.5, "top_k": 0, "top_p": 0.96}
     stand_in(guidance, "reproduce_guidance", {"cfg": [row | scores], "top_k": [], "num": 20})
+    arm = {"scores": scores, "judges": {"fd_second": {"value": 0.4}}, "seconds_per_image": {"1": 0.05}}
+    stand_in(cca_gain, "reproduce_cca", {"arms": {"before, cfg 0": arm}, "order": [["before, cfg 0", 1.0]]})
     row = {"step": "next-scale", "mean": scores, "band": {"fd": [2.0, 2.0]}, "runs": {"0": scores}}
     stand_in(ablation, "reproduce_ablation", {"rows": [row]})
     stand_in(machine_costs, "reproduce_speed", {"bench": {"VAR-d16": {"speedup": {"varlite": {"median": 1.4}}}}})
@@ -35,6 +37,7 @@ def asked(monkeypatch):
     [
         (["guidance"], "reproduce_guidance", ("out/results", "2000"), "top-p 0.96  accuracy 0.900  fd 2.000"),
         (["yardsticks"], "reproduce_yardsticks", ("out/results", "2000", "6000"), "fd 2.000 (1.000 to 3.000)"),
+        (["cca"], "reproduce_cca", ("out/results", "runs", "2000"), "second FD 0.400  50.0 ms (batch 1)"),
         (["ablation"], "reproduce_ablation", ("out/results", "runs/sweep", "10000"), "next-scale"),
         (["speed", "--rounds", "2"], "reproduce_speed", ("out/results", "10000", "2", "cpu"), "varlite 1.4 times"),
         (["codebook"], "ablate_codebook", ("out/results", "fashion", "runs/codebook"), "50% of codes"),
@@ -63,7 +66,7 @@ def test_m_var_s_state_is_timed_and_written(varlite, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "what", ["fashion", "yardsticks", "guidance", "ablation", "speed", "codebook", "sweep", "mvar-state"]
+    "what", ["fashion", "yardsticks", "guidance", "cca", "ablation", "speed", "codebook", "sweep", "mvar-state"]
 )
 def test_a_folder_that_is_a_file_is_refused_before_any_work(refused, what):
     refused(["reproduce", what, "--out", "a-file"], "out: a-file is a file, and a folder is needed there")
