@@ -9,11 +9,12 @@ import torch
 from varlite.checkpoints.cards import class_names
 from varlite.checkpoints.load import load, weights_file
 from varlite.datasets.pixels import to_bytes
-from varlite.drawing import image_generator
+from varlite.drawing import Step, image_generator
 from varlite.evaluation.feature_store import Work, check_room
 from varlite.evaluation.image_sources import write_npz
 from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
 from varlite.evaluation.small_models import class_balanced, default_num
+from varlite.hooks.ssg import ssg_for
 from varlite.inference import Precision, autocast, prepare
 from varlite.io.files import sha256, write_json
 from varlite.io.outputs import check_file, check_folder
@@ -34,7 +35,9 @@ class Samples:
         self.model, self.tokenizer = load(name, weights, device=device)
         prepare(self.model, precision)
         check_settings(settings["cfg"], settings["top_k"], settings["top_p"], self.model.config.vocab)
-        self.seed, self.settings, self.precision, self.device = seed, settings, precision, device
+        plain = {name: value for name, value in settings.items() if name != "ssg"}
+        hooks = {"on_logits": ssg_for(self.model, settings.get("ssg", 0.0)), "on_scale": self.watch}
+        self.seed, self.settings, self.precision, self.device = seed, plain | hooks, precision, device
         path, count = weights_file(name, weights), self.model.config.classes
         self.num_classes, self.classes = count, tuple(class_names(name, weights))
         self.labels = class_balanced(default_num(count) if num is None else num, count)
@@ -42,9 +45,19 @@ class Samples:
         self.record = {"weights_sha256": sha256(path), "tokenizer_sha256": fingerprint(self.tokenizer)}
         self.plan = self.record | {"seed": seed, "settings": settings, "precision": precision}
         self.class_counts: dict[str, int] = {}  # equal
+        self._maps: dict[int, torch.Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def watch(self, step: Step) -> None:
+        """Keeps the tokens of a scale, or of all positions so far of a model that has one scale."""
+        self._maps = {**(self._maps if step.k else {}), step.k: step.idx_Bl}
+
+    @property
+    def drawn(self) -> torch.Tensor | None:
+        """The tokens (B, L) that the last batch drew; None of a model that draws none."""
+        return torch.cat(list(self._maps.values()), 1).int().cpu() if self._maps else None
 
     def number(self, i: int) -> int:
         """Number of image i within its class."""

@@ -5,7 +5,8 @@
 
 The Fashion-MNIST test set is cut into pictures to corrupt, spare ones and a reference, anew for each seed, so that what
 is corrupted is neither in the reference nor in the training set. Whether a judge sees a corruption is decided in
-`sees`. A judge that does not must name the corruption in `blind`, in its file.
+`sees`. A judge that does not must name the corruption in `blind`, in its file. `reports_of` puts a row of the table
+before the verdict, as sets of samples would be.
 """
 
 import math
@@ -20,7 +21,9 @@ import torch
 from varlite import load_tokenizer
 from varlite.datasets.fashion import FashionMNIST
 from varlite.evaluation.judges.interface import Judge, Pictures, Views
+from varlite.evaluation.judges.intervals import quantile
 from varlite.evaluation.judges.jury import open_judges, open_views
+from varlite.evaluation.judges.verdict import Report, Score, verdict_line
 from varlite.experiments.corruptions import CORRUPTIONS, Material
 from varlite.io.files import write_json
 from varlite.io.provenance import machine, this_command, versions
@@ -134,7 +137,10 @@ def judge_the_judges(
             if name != REAL:  # samples that are given bring their own beginning
                 before = table[REAL][judge.name]["scores"] if name in CORRUPTIONS else []
                 entry["sees"] = sees(judge.lower_is_better, before + entry["scores"])
-    about = {judge.name: {"sees": judge.sees, "lower_is_better": judge.lower_is_better} for judge in judges}
+    about = {
+        judge.name: {"sees": judge.sees, "lower_is_better": judge.lower_is_better, "squared": judge.squared}
+        for judge in judges
+    }
     return {
         "num": num,
         "reference": reference,
@@ -143,6 +149,36 @@ def judge_the_judges(
         "judges": about,
         "table": table,
     }
+
+
+def reports_of(result: Mapping[str, Any], name: str) -> dict[str, Report]:
+    """A corruption of the table as sets of samples for the verdict, by strength; "real" is the first.
+
+    The value is the mean over seeds. Both intervals are those of one evaluation: Student's, by the deviation between
+    seeds. Samples that were given start with the first file instead of real pictures.
+    """
+    table, reports = result["table"], {}
+    row = {judge: entry for judge, entry in table[name].items() if judge != "strengths"}
+    factor = quantile(0.95, len(result["seeds"]) - 1)
+    real = {judge: (np.mean(x), factor * np.std(x, ddof=1)) for judge, x in
+            ((judge, entry["scores"][0]) for judge, entry in table[REAL].items() if judge != "strengths")}  # fmt: skip
+    real |= {f"drawn_{kind}": real[encoded] for kind, encoded in (("tokens", "tokens"), ("pairs", "token_pairs"))}
+    ladders = {judge: entry["scores"] for judge, entry in row.items()}
+    names = [str(strength) for strength in table[name]["strengths"]]
+    if name in CORRUPTIONS:
+        ladders, names = {j: [*table[REAL][j]["scores"], *x] for j, x in ladders.items()}, [REAL, *names]
+    for i, key in enumerate(names):
+        scores = {}
+        for judge, ladder in ladders.items():
+            value, half = float(np.mean(ladder[i])), factor * float(np.std(ladder[i], ddof=1))
+            about = result["judges"][judge]
+            floor, floor_half = map(float, real[judge])
+            scores[judge] = Score(
+                value, value - half, value + half, floor, floor_half, about["lower_is_better"],
+                about.get("squared", False),
+            )  # fmt: skip
+        reports[key] = Report(result["num"], scores)
+    return reports
 
 
 def reproduce_judges(
@@ -160,9 +196,10 @@ def reproduce_judges(
 
 
 def report(result: Mapping[str, Any]) -> None:
-    """Print a line for each corruption: the judges that see it, and those that do not."""
+    """Print two lines for each corruption: the judges that see it, and those that do not; and the verdict."""
     for name, row in result["table"].items():
         seen = {judge: entry["sees"] for judge, entry in row.items() if isinstance(entry, dict) and "sees" in entry}
         if seen:
             yes, no = ([judge for judge, sees in seen.items() if sees is wanted] for wanted in (True, False))
             print(f"{name}: seen by {', '.join(yes) or 'none'}; not by {', '.join(no) or 'none'}")
+            print(f"{name}: {verdict_line(reports_of(result, name))}")

@@ -122,11 +122,12 @@ class MaskGIT(TransformerCosts, Model):
         given = self.condition(torch.cat((label_B, torch.full_like(label_B, self.class_embed.null))))
         f_hat = tokenizer.empty(B)
         h_BlZ, hidden_Bl = f_hat.new_zeros(B, l, tokenizer.config.z), torch.ones_like(f_hat[:, 0].flatten(1)).bool()
-        known_Bl = ~hidden_Bl
+        known_Bl, idx_Bl = ~hidden_Bl, hidden_Bl.long()
         for t in range(steps):
             cond, null = self(h_BlZ.repeat(2, 1, 1), hidden_Bl.repeat(2, 1), given).chunk(2)
             step = Step(0, scales, tokenizer, guide(cond, null, rules.cfg * t / max(1, steps - 1)), f_hat)
             rules.choose(step)
+            idx_Bl = step.idx_Bl = torch.where(hidden_Bl, step.idx_Bl, idx_Bl)
             sure_Bl = step.logits_BlV.log_softmax(-1).gather(-1, step.idx_Bl[..., None])[..., 0]
             drawn_BlZ = step.h_BlZ = torch.where(hidden_Bl[..., None], step.h_BlZ, h_BlZ)
             if rules.on_scale is not None:
