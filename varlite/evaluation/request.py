@@ -68,10 +68,11 @@ def choose_metrics(request: Request, features: str, images: Any, reference: Any)
 
     Small models have "panel" among them, all the judges of `judging.py`.
     """
-    there = (*METRICS[features], PANEL) if features == "fashion" else tuple(METRICS[features])
+    names = {kind: (*METRICS[kind], *((PANEL,) if kind == "fashion" else ())) for kind in METRICS}
+    there = names[features]
     for name in request.metrics:
         if name not in there:
-            other = next((f"; {name} takes the features {f}" for f in METRICS if name in METRICS[f]), "")
+            other = next((f"; {name} takes the features {kind}" for kind in names if name in names[kind]), "")
             raise ValueError(f"metrics: with the features {features} there are {', '.join(there)}{other}")
     obstacles = {name: obstacle(name, request, images, reference) for name in there}
     for name in request.metrics:
