@@ -39,8 +39,8 @@ def kept_arrays(tokens: int) -> dict[str, Any]:
 def keep(images: Any, img_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
     """The blocks of a batch for `kept_arrays`."""
     L = images.tokenizer.scales.total
-    drawn_BL = images.drawn if images.drawn is not None else torch.full((len(img_BCHW), L), -1)
-    return {"img": img_BCHW, "drawn": drawn_BL}
+    drawn_BL = images.watch.tokens
+    return {"img": img_BCHW, "drawn": torch.full((len(img_BCHW), L), -1) if drawn_BL is None else drawn_BL}
 
 
 def ask_panel(images: Any, kept: Mapping[str, Rows]) -> Report:

@@ -9,7 +9,8 @@ import torch
 from varlite.checkpoints.cards import class_names
 from varlite.checkpoints.load import load, weights_file
 from varlite.datasets.pixels import to_bytes
-from varlite.drawing import Step, image_generator
+from varlite.drawing import image_generator
+from varlite.evaluation.drawn_sets import DrawnTokens
 from varlite.evaluation.feature_store import Work, check_room
 from varlite.evaluation.image_sources import write_npz
 from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
@@ -36,6 +37,7 @@ class Samples:
         prepare(self.model, precision)
         check_settings(settings["cfg"], settings["top_k"], settings["top_p"], self.model.config.vocab)
         plain = {name: value for name, value in settings.items() if name != "ssg"}
+        self.watch = DrawnTokens()
         hooks = {"on_logits": ssg_for(self.model, settings.get("ssg", 0.0)), "on_scale": self.watch}
         self.seed, self.settings, self.precision, self.device = seed, plain | hooks, precision, device
         path, count = weights_file(name, weights), self.model.config.classes
@@ -45,19 +47,9 @@ class Samples:
         self.record = {"weights_sha256": sha256(path), "tokenizer_sha256": fingerprint(self.tokenizer)}
         self.plan = self.record | {"seed": seed, "settings": settings, "precision": precision}
         self.class_counts: dict[str, int] = {}  # equal
-        self._maps: dict[int, torch.Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def watch(self, step: Step) -> None:
-        """Keeps the tokens of a scale, or of all positions so far of a model that has one scale."""
-        self._maps = {**(self._maps if step.k else {}), step.k: step.idx_Bl}
-
-    @property
-    def drawn(self) -> torch.Tensor | None:
-        """The tokens (B, L) that the last batch drew; None of a model that draws none."""
-        return torch.cat(list(self._maps.values()), 1).int().cpu() if self._maps else None
 
     def number(self, i: int) -> int:
         """Number of image i within its class."""
