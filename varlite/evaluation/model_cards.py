@@ -12,6 +12,8 @@ from varlite.datasets.fashion import FashionMNIST
 from varlite.datasets.tokens import cache_tokens
 from varlite.evaluation.classifier import accuracy, load_classifier
 from varlite.evaluation.classify import classify, report
+from varlite.evaluation.judges.verdict import Report
+from varlite.evaluation.judging import PANEL, table
 from varlite.evaluation.metrics import rounded
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
@@ -64,9 +66,14 @@ def evaluate_any(
         print(f"{result['num']} samples of seed {result['settings']['seed']}; another seed gives other digits")
     for key, value in result.get("scores", {}).items():
         print(f"{key:32s} {value}")
+    if PANEL in result:
+        print("\n".join(table(Report.read(result[PANEL], PANEL))))
+    if "verdict" in result:
+        print(f"verdict: {result['verdict']['line']}")
     if card_path is not None and result:
         old = read_card(str(card_path.parent.absolute()))
-        write_json(card_path, old | {"scores": result["scores"], "scores_command": result["command"]})
+        panel = {PANEL: result[PANEL]} if PANEL in result else {}
+        write_json(card_path, old | {"scores": result["scores"]} | panel | {"scores_command": result["command"]})
     return result
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from varlite.evaluation.image_sources import Npz
+from varlite.evaluation.judging import PANEL, cannot
 from varlite.evaluation.metrics import LEAST, METRICS, NEIGHBOURS, OF_LABELS, OF_STATISTICS
 from varlite.inference import Precision
 from varlite.io.provenance import command
@@ -31,11 +32,14 @@ class Request:
     weights: Path | None = None
     batch: int = 64
     precision: Precision = "float32"
+    ssg: float = 0.0
+    against: tuple[Path, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
         """How samples are drawn."""
-        return {"cfg": self.cfg, "top_k": self.top_k, "top_p": self.top_p}
+        settings = {"cfg": self.cfg, "top_k": self.top_k, "top_p": self.top_p}
+        return settings | ({"ssg": self.ssg} if self.ssg else {})
 
     def given(self) -> dict[str, Any]:
         """Everything that decides the samples, for the record."""
@@ -60,11 +64,15 @@ class Request:
 
 
 def choose_metrics(request: Request, features: str, images: Any, reference: Any) -> tuple[str, ...]:
-    """The metrics asked for, by default all that are possible but "kd". Raises ValueError if one is not, saying why."""
-    there = METRICS[features]
+    """The metrics asked for, by default all that are possible but "kd". Raises ValueError if one is not, saying why.
+
+    Small models have "panel" among them, all the judges of `judging.py`.
+    """
+    names = {kind: (*METRICS[kind], *((PANEL,) if kind == "fashion" else ())) for kind in METRICS}
+    there = names[features]
     for name in request.metrics:
         if name not in there:
-            other = next((f"; {name} takes the features {f}" for f in METRICS if name in METRICS[f]), "")
+            other = next((f"; {name} takes the features {kind}" for kind in names if name in names[kind]), "")
             raise ValueError(f"metrics: with the features {features} there are {', '.join(there)}{other}")
     obstacles = {name: obstacle(name, request, images, reference) for name in there}
     for name in request.metrics:
@@ -85,6 +93,8 @@ def obstacle(name: str, request: Request, images: Any, reference: Any) -> str | 
             return f"it takes more than {NEIGHBOURS} images of each class"
     if name == "fd_ratio" and (request.images is not None or request.reference != "fashion"):
         return "it is of a model, and of the reference fashion"
+    if name == PANEL:
+        return cannot(images, request.reference)
     if len(images) < (least := LEAST.get(name, 2)):
         return f"it takes at least {least} images, and there are {len(images)}"
     given = isinstance(reference, Npz) and OF_STATISTICS.get(name) in reference.statistics

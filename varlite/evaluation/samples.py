@@ -10,10 +10,12 @@ from varlite.checkpoints.cards import class_names
 from varlite.checkpoints.load import load, weights_file
 from varlite.datasets.pixels import to_bytes
 from varlite.drawing import image_seeds
+from varlite.evaluation.drawn_sets import DrawnTokens
 from varlite.evaluation.feature_store import Work, check_room
 from varlite.evaluation.image_sources import write_npz
 from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
 from varlite.evaluation.small_models import class_balanced, default_num
+from varlite.hooks.ssg import ssg_for
 from varlite.inference import Precision, autocast, prepare
 from varlite.io.files import sha256, write_json
 from varlite.io.outputs import check_file, check_folder
@@ -34,7 +36,10 @@ class Samples:
         self.model, self.tokenizer = load(name, weights, device=device)
         prepare(self.model, precision)
         check_settings(settings["cfg"], settings["top_k"], settings["top_p"], self.model.config.vocab)
-        self.seed, self.settings, self.precision, self.device = seed, settings, precision, device
+        plain = {name: value for name, value in settings.items() if name != "ssg"}
+        self.watch = DrawnTokens()
+        hooks = {"on_logits": ssg_for(self.model, settings.get("ssg", 0.0)), "on_scale": self.watch}
+        self.seed, self.settings, self.precision, self.device = seed, plain | hooks, precision, device
         path, count = weights_file(name, weights), self.model.config.classes
         self.num_classes, self.classes = count, tuple(class_names(name, weights))
         self.labels = class_balanced(default_num(count) if num is None else num, count)

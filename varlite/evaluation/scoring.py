@@ -18,6 +18,8 @@ import torch
 from varlite.evaluation.feature_store import Processes, Work
 from varlite.evaluation.features import check_images, extract, open_extractor
 from varlite.evaluation.image_sources import Folder, Npz, open_images
+from varlite.evaluation.judging import PANEL, ask_panel, judge_against, kept_arrays, read_reports
+from varlite.evaluation.judging import keep as keep_for_panel
 from varlite.evaluation.metrics import METRICS, OF_STATISTICS, Reference, rounded, score
 from varlite.evaluation.request import Request, choose_metrics
 from varlite.evaluation.safeguards import refuse_equal, refuse_mistakes, remarks
@@ -48,16 +50,16 @@ def evaluate(request: Request, out: Path | None = None, device: str | torch.devi
         task.processes.wait()
         return {}
     scores: dict[str, Any] = score(task.metrics, fake.arrays, real, task.images.labels)
+    panel = task.ask_panel(fake) if task.panel else {}
     if baselines:
         scores |= beside(scores, baselines, real)
     if isinstance(task.images, Samples):
         seconds = fake.seconds[:].sum().item() / len(task.images)
         scores |= {"num": request.num, "seed": request.seed, "seconds_per_image": seconds}
-    result = task.record() | {"scores": rounded(scores), "peak_memory": peak_memory()}
+    result = task.record() | {"scores": rounded(scores)} | panel | {"peak_memory": peak_memory()}
     if out is not None:
         write_json(out, result)
-    for work in (fake, *(work for work, _ in baselines.values())):
-        work.remove()
+    fake.remove()
     task.processes.wait()
     return result
 
@@ -97,7 +99,12 @@ class Task:
         self.images: Any = self.open_subject(channels)
         if isinstance(self.images, Samples):
             self.request = request = replace(request, num=len(self.images))
-        self.metrics = choose_metrics(request, features, self.images, self.reference)
+        metrics = choose_metrics(request, features, self.images, self.reference)
+        self.panel = PANEL in metrics
+        self.metrics = tuple(name for name in metrics if name != PANEL)
+        if request.against and not self.panel:
+            raise ValueError("against: the verdict takes the metric panel, which is not asked for, or cannot be had")
+        self.against = read_reports(request.against, len(self.images))
         self.layers = {name: METRICS[features][name] for name in self.metrics}
         kinds = tuple(dict.fromkeys(self.layers.values()))
         self.extractor = open_extractor(features, kinds, request.inception, self.device)
@@ -154,13 +161,17 @@ class Task:
         if not isinstance(self.images, Samples):
             return self.fill(self.images, self.plan | {"of": self.images.checksum}, widths, "images")
         plan = self.plan | self.images.plan | {"samples": str(samples and samples.absolute())}
+        plan |= {PANEL: True} if self.panel else {}
         work = self.fill(self.images, plan, widths, "samples", self.writer)
         if self.writer and self.processes.main:
             self.writer.finish(work)
         return work
 
     def baselines(self) -> dict[str, tuple[Work, RealImages]]:
-        """Features of real images and of reconstructions, equally many of each class as there are samples."""
+        """Features of real images and of reconstructions, equally many of each class as there are samples.
+
+        They are kept for other evaluations, as those of the reference are.
+        """
         tokenizer, label_N = self.images.tokenizer, self.images.labels
         sets = {
             "reconstruction": RealImages("test", label_N, tokenizer),
@@ -168,8 +179,9 @@ class Task:
             "floor": RealImages("train", label_N),
         }
         plan = self.plan | {"tokenizer_sha256": self.images.record["tokenizer_sha256"]}
+        widths = self.extractor.widths
         return {
-            name: (self.fill(images, plan | {"of": name, "rows": len(images)}, self.extractor.widths, name), images)
+            name: (self.fill(images, plan | {"of": name, "rows": len(images)}, widths, name, wait=True), images)
             for name, images in sets.items()
         }
 
@@ -180,6 +192,8 @@ class Task:
         """Compute what is missing of the features of a set of images."""
         arrays: dict[str, Any] = {name: ((width,), np.float32) for name, width in widths.items()}
         arrays |= writer.arrays if writer else {}
+        judged = self.panel and images is self.images and isinstance(images, Samples)
+        arrays |= kept_arrays(images.tokenizer.scales.total) if judged else {}
         batch = self.request.batch if images is self.images else BATCH
         work = Work(plan, len(images), batch, arrays, self.processes, wait)
         if writer and self.processes.main and not writer.begin():
@@ -190,10 +204,15 @@ class Task:
             if writer:
                 writer.write(work, img, rows)
             found = extract(self.extractor, img)
-            return {name: found[name] for name in widths}
+            return {name: found[name] for name in widths} | (keep_for_panel(images, img) if judged else {})
 
         work.fill(images.batch, keep, what)
         return work
+
+    def ask_panel(self, fake: Work) -> dict[str, Any]:
+        """What a result says of the panel, and of the verdict against other sets."""
+        report = ask_panel(self.images, fake.arrays if isinstance(self.images, Samples) else {})
+        return {PANEL: report.record()} | ({"verdict": judge_against(report, self.against)} if self.against else {})
 
     def record(self) -> dict[str, Any]:
         """What a result says beside the scores."""

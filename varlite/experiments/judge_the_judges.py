@@ -1,11 +1,12 @@
 """The judges judged: known corruptions of real pictures in growing strength, and what each judge says of them.
 
-    varlite reproduce judges
-    varlite reproduce judges --given ssg=runs/plain.npz,runs/ssg-0.3.npz,runs/ssg-0.6.npz
+    varlite reproduce judges --imagenet
 
 The Fashion-MNIST test set is cut into pictures to corrupt, spare ones and a reference, anew for each seed, so that what
 is corrupted is neither in the reference nor in the training set. Whether a judge sees a corruption is decided in
-`sees`. A judge that does not must name the corruption in `blind`, in its file.
+`sees`. A judge that does not must name the corruption in `blind`, in its file. `reports_of` puts a row of the table
+before the verdict, as sets of samples would be. The last row is not of real pictures: samples of a model, with scaled
+spatial guidance in growing strength, which pleases fashion-classifier.
 """
 
 import math
@@ -17,15 +18,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from varlite import load_tokenizer
+from varlite.checkpoints.load import load, load_tokenizer
 from varlite.datasets.fashion import FashionMNIST
+from varlite.evaluation.drawn_sets import draw_set
 from varlite.evaluation.judges.interface import Judge, Pictures, Views
+from varlite.evaluation.judges.intervals import quantile
 from varlite.evaluation.judges.jury import open_judges, open_views
+from varlite.evaluation.judges.verdict import Report, Score, verdict_line
 from varlite.experiments.corruptions import CORRUPTIONS, Material
+from varlite.hooks.ssg import ssg_for
 from varlite.io.files import write_json
 from varlite.io.provenance import machine, this_command, versions
 
 REAL = "real"  # strength 0 of every corruption: other real pictures
+SSG_STRENGTHS = (0, 0.1, 0.3, 0.6)  # of samples; the first is plain sampling
+
+
+def strengths_of(name: str) -> tuple[float, ...]:
+    """The strengths of a row of the table, weakest first."""
+    return CORRUPTIONS[name][1] if name in CORRUPTIONS else SSG_STRENGTHS if name == "ssg" else (0,)
 
 
 def cut(seed: int, num: int, reference: int) -> tuple[Material, torch.Tensor, torch.Tensor]:
@@ -58,11 +69,11 @@ def scores_of(judges: Sequence[Judge], pictures: Pictures, scorers: Mapping[str,
 
 
 def one_seed(
-    seed: int, num: int, reference: int, judges: Sequence[Judge], views: Views, given: Mapping[str, Sequence[Path]]
+    seed: int, num: int, reference: int, judges: Sequence[Judge], views: Views, model: str = ""
 ) -> dict[str, list[dict[str, float]]]:
     """Scores by corruption, one entry a strength, weakest first; under "real" the one entry of uncorrupted pictures.
 
-    given: files of samples (see `read_samples`) by a name of their own, what is not corrupted first.
+    model: one whose samples are judged as well, with `SSG_STRENGTHS`, by its name; none if empty.
     """
     material, reference_images, reference_labels = cut(seed, num, reference)
     held = Pictures(reference_images, reference_labels, views, real=True)
@@ -75,26 +86,14 @@ def one_seed(
     for name, (corrupt, strengths) in CORRUPTIONS.items():
         found[name] = [scored(*corrupt(material, strength)) for strength in strengths]
         print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
-    for name, paths in given.items():
-        found[name] = [scores_of(judges, read_samples(path, num, views), scorers) for path in paths]
+    if model:
+        drawer, tokenizer = load(model)
+        sets = [
+            draw_set(drawer, tokenizer, views, num, seed, on_logits=ssg_for(drawer, strength))[0]
+            for strength in SSG_STRENGTHS
+        ]
+        found["ssg"] = [scores_of(judges, pictures, scorers) for pictures in sets]
     return found
-
-
-def read_samples(path: Path, num: int, views: Views) -> Pictures:
-    """The first `num` samples of an .npz: arr_0 (N, H, W, channels) bytes, arr_1 (N,) classes, and, if it holds them,
-    tokens (N, L), the ones the model drew.
-
-    Grey images stored as RGB are grey again. Raises ValueError for fewer.
-    """
-    with np.load(path) as file:
-        images, labels = torch.from_numpy(file["arr_0"][:num]), torch.from_numpy(file["arr_1"][:num]).long()
-        drawn = torch.from_numpy(file["tokens"][:num].astype(np.int32)) if "tokens" in file else None
-    if len(images) < num:
-        raise ValueError(f"given: {path} holds {len(images)} images, {num} are compared")
-    samples = Pictures(images.permute(0, 3, 1, 2)[:, :1].contiguous(), labels, views)
-    if drawn is not None:
-        samples.once("drawn", lambda: drawn)
-    return samples
 
 
 def sees(lower_is_better: bool, scores: Sequence[Sequence[float]]) -> bool:
@@ -111,7 +110,7 @@ def sees(lower_is_better: bool, scores: Sequence[Sequence[float]]) -> bool:
 
 def judge_the_judges(
     num: int = 500, reference: int = 3000, seeds: Sequence[int] = (0, 1, 2, 3), tokenizer: str = "fashion-vq",
-    given: Mapping[str, Sequence[Path]] | None = None, imagenet: bool = False,
+    model: str = "", imagenet: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """The table: for each corruption and judge the scores by strength and seed, and whether the judge sees it.
 
@@ -122,19 +121,21 @@ def judge_the_judges(
     vq = load_tokenizer(tokenizer)
     views, train = open_views(vq), FashionMNIST("train")
     judges = open_judges(vq, Pictures(train.all_images, train.labels, views), imagenet)
-    runs = [one_seed(seed, num, reference, judges, views, given or {}) for seed in seeds]
-    files = {name: [path.name for path in paths] for name, paths in (given or {}).items()}
+    runs = [one_seed(seed, num, reference, judges, views, model) for seed in seeds]
     table: dict[str, Any] = {}
     for name in runs[0]:
-        table[name] = {"strengths": CORRUPTIONS[name][1] if name in CORRUPTIONS else files.get(name, [0])}
+        table[name] = {"strengths": strengths_of(name)}
         for judge in (j for j in judges if j.name in runs[0][name][0]):
             scores = [[run[name][i][judge.name] for run in runs] for i in range(len(runs[0][name]))]
             entry: dict[str, Any] = {"scores": [[float(f"{x:.5g}") for x in by_seed] for by_seed in scores]}
             table[name][judge.name] = entry
-            if name != REAL:  # samples that are given bring their own beginning
+            if name != REAL:  # samples bring their own beginning
                 before = table[REAL][judge.name]["scores"] if name in CORRUPTIONS else []
                 entry["sees"] = sees(judge.lower_is_better, before + entry["scores"])
-    about = {judge.name: {"sees": judge.sees, "lower_is_better": judge.lower_is_better} for judge in judges}
+    about = {
+        judge.name: {"sees": judge.sees, "lower_is_better": judge.lower_is_better, "squared": judge.squared}
+        for judge in judges
+    }
     return {
         "num": num,
         "reference": reference,
@@ -145,24 +146,54 @@ def judge_the_judges(
     }
 
 
+def reports_of(result: Mapping[str, Any], name: str) -> dict[str, Report]:
+    """A corruption of the table as sets of samples for the verdict, by strength; "real" is the first.
+
+    The value is the mean over seeds. Both intervals are those of one evaluation: Student's, by the deviation between
+    seeds. Samples that were given start with the first file instead of real pictures.
+    """
+    table, reports = result["table"], {}
+    row = {judge: entry for judge, entry in table[name].items() if judge != "strengths"}
+    factor = quantile(0.95, len(result["seeds"]) - 1)
+    real = {judge: (np.mean(x), factor * np.std(x, ddof=1)) for judge, x in
+            ((judge, entry["scores"][0]) for judge, entry in table[REAL].items() if judge != "strengths")}  # fmt: skip
+    real |= {f"drawn_{kind}": real[encoded] for kind, encoded in (("tokens", "tokens"), ("pairs", "token_pairs"))}
+    ladders = {judge: entry["scores"] for judge, entry in row.items()}
+    names = [str(strength) for strength in table[name]["strengths"]]
+    if name in CORRUPTIONS:
+        ladders, names = {j: [*table[REAL][j]["scores"], *x] for j, x in ladders.items()}, [REAL, *names]
+    for i, key in enumerate(names):
+        scores = {}
+        for judge, ladder in ladders.items():
+            value, half = float(np.mean(ladder[i])), factor * float(np.std(ladder[i], ddof=1))
+            about = result["judges"][judge]
+            floor, floor_half = map(float, real[judge])
+            scores[judge] = Score(
+                value, value - half, value + half, floor, floor_half, about["lower_is_better"],
+                about.get("squared", False),
+            )  # fmt: skip
+        reports[key] = Report(result["num"], scores)
+    return reports
+
+
 def reproduce_judges(
     out: Path,
     num: int = 500,
     reference: int = 3000,
     seeds: Sequence[int] = (0, 1, 2, 3),
-    given: Mapping[str, Sequence[Path]] | None = None,
     imagenet: bool = False,
 ) -> dict[str, Any]:
-    """`judge_the_judges` with fashion-vq's tokens, written to judges.json in the folder `out`."""
-    result = judge_the_judges(num, reference, seeds, "fashion-vq", given, imagenet)
+    """`judge_the_judges` with fashion-vq's tokens and fashion-var-d4's samples, written to `out`/judges.json."""
+    result = judge_the_judges(num, reference, seeds, "fashion-vq", "fashion-var-d4", imagenet)
     write_json(out / "judges.json", result | {"command": this_command(), "machine": machine(), "versions": versions()})
     return result
 
 
 def report(result: Mapping[str, Any]) -> None:
-    """Print a line for each corruption: the judges that see it, and those that do not."""
+    """Print two lines for each corruption: the judges that see it, and those that do not; and the verdict."""
     for name, row in result["table"].items():
         seen = {judge: entry["sees"] for judge, entry in row.items() if isinstance(entry, dict) and "sees" in entry}
         if seen:
             yes, no = ([judge for judge, sees in seen.items() if sees is wanted] for wanted in (True, False))
             print(f"{name}: seen by {', '.join(yes) or 'none'}; not by {', '.join(no) or 'none'}")
+            print(f"{name}: {verdict_line(reports_of(result, name))}")

@@ -123,7 +123,7 @@ class MaskGIT(TransformerCosts, Model):
         given = self.condition(torch.cat((label_B, null_B)[:branches]))
         f_hat = tokenizer.empty(B)
         h_BlZ, hidden_Bl = f_hat.new_zeros(B, l, tokenizer.config.z), torch.ones_like(f_hat[:, 0].flatten(1)).bool()
-        known_Bl = ~hidden_Bl
+        known_Bl, idx_Bl = ~hidden_Bl, hidden_Bl.long()
         for t in range(steps):
             logits_BlV = self(h_BlZ.repeat(branches, 1, 1), hidden_Bl.repeat(branches, 1), given)
             if rules.cfg > 0:
@@ -131,6 +131,7 @@ class MaskGIT(TransformerCosts, Model):
                 logits_BlV = guide(cond_BlV, null_BlV, rules.cfg * t / max(1, steps - 1))
             step = Step(0, scales, tokenizer, logits_BlV, f_hat)
             rules.choose(step, number=t)
+            idx_Bl = step.idx_Bl = torch.where(hidden_Bl, step.idx_Bl, idx_Bl)
             sure_Bl = step.logits_BlV.log_softmax(-1).gather(-1, step.idx_Bl[..., None])[..., 0]
             drawn_BlZ = step.h_BlZ = torch.where(hidden_Bl[..., None], step.h_BlZ, h_BlZ)
             if rules.on_scale is not None:

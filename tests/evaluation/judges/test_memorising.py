@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from varlite.evaluation.judges import memorising
 from varlite.evaluation.judges.interface import Pictures, pixels
 from varlite.evaluation.judges.memorising import Memorising, nearest
 
@@ -35,7 +36,21 @@ def test_the_score_is_a_share(training):
     half = torch.cat([base[:100], training.images[:100]])
     alone = judge.rows(pictures(base[:100])).mean().item()
     assert judge.rows(pictures(half)).mean().item() == pytest.approx(alone / 2 + 0.5)
-    assert abs(judge.floor(training, held_out)) < 0.1
+    assert abs(judge.score(*judge.floor_rows(training, held_out))) < 0.1
+
+
+def test_distances_among_training_pictures_are_kept_on_disk(training, tmp_path, monkeypatch):
+    monkeypatch.setenv("VARLITE_CACHE", str(tmp_path))
+
+    def score():
+        named = Pictures(training.images, None, training.views, checksum="x")
+        return Memorising("pixels", named).rows(pictures(images(50, 2)))
+
+    first, asked = score(), []
+    search = memorising.nearest
+    monkeypatch.setattr(memorising, "nearest", lambda *rows, **others: asked.append(others) or search(*rows, **others))
+    assert torch.equal(score(), first) and asked == [{}]  # of the samples alone
+    assert torch.equal(Memorising("pixels", training).rows(pictures(images(50, 2))), first)
 
 
 def test_a_picture_is_not_its_own_neighbour(training, monkeypatch):

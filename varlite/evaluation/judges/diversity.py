@@ -14,6 +14,8 @@ lies within the radius of an outlying sample. None sees a class that is missing,
 training data.
 """
 
+from collections.abc import Callable
+
 import torch
 
 from varlite.evaluation.judges.interface import Judge, Pictures, need_labels
@@ -42,15 +44,15 @@ def pairwise(x_NX: torch.Tensor) -> torch.Tensor:
                        "use_mm_for_euclid_dist_if_necessary").fill_diagonal_(torch.inf)  # fmt: skip
 
 
-def spread(x_NX: torch.Tensor) -> float:
-    """Mean distance between two different rows."""
-    distance = pairwise(x_NX)
-    return distance[distance.isfinite()].double().mean().item()
+def spread(distance_NN: torch.Tensor) -> float:
+    """Mean distance between two different rows, from `pairwise`."""
+    N = len(distance_NN)
+    return distance_NN.double().fill_diagonal_(0).sum().item() / (N * (N - 1))
 
 
-def nearest_other(x_NX: torch.Tensor) -> float:
-    """Mean distance of a row to the nearest other."""
-    return pairwise(x_NX).min(1).values.double().mean().item()
+def nearest_other(distance_NN: torch.Tensor) -> float:
+    """Mean distance of a row to the nearest other, from `pairwise`."""
+    return distance_NN.min(1).values.double().mean().item()
 
 
 class WithinClass(Judge):
@@ -73,20 +75,31 @@ class WithinClass(Judge):
         labels = need_labels(self, pictures)
         return torch.cat([pictures.view(self.view).flatten(1), labels[:, None].float()], 1)
 
-    def ratios(self, samples: torch.Tensor, reference: torch.Tensor) -> dict[int, float]:
-        """Ratio of samples to real pictures, by class. A class with fewer than `LEAST` images on a side is left out."""
-        ours, theirs, found = class_rows(samples), class_rows(reference), {}
-        for c in ours.keys() & theirs.keys():
-            count = min(len(ours[c]), len(theirs[c]))
+    def ratios(self, samples: torch.Tensor, real: dict[int, torch.Tensor]) -> dict[int, float]:
+        """Ratio of samples to as many real pictures, by class; real: `pairwise` by class.
+
+        A class with fewer than `LEAST` images on a side is left out.
+        """
+        ours, found = class_rows(samples), {}
+        for c in ours.keys() & real.keys():
+            count = min(len(ours[c]), len(real[c]))
             if count >= LEAST:
-                found[c] = self.measure(ours[c][:count]) / self.measure(theirs[c][:count])
+                found[c] = self.measure(pairwise(ours[c][:count])) / self.measure(real[c][:count, :count])
         return found
 
     def score(self, samples: torch.Tensor, reference: torch.Tensor) -> float:
-        ratios = self.ratios(samples, reference)
-        if not ratios:
-            raise ValueError(f"{self.name}: it takes at least {LEAST} images of a class, and no class has as many")
-        return sum(abs(ratio - 1) for ratio in ratios.values()) / len(ratios)
+        return self.against(reference)(samples)
+
+    def against(self, reference: torch.Tensor) -> Callable[[torch.Tensor], float]:
+        real = {c: pairwise(x_NX) for c, x_NX in class_rows(reference).items()}
+
+        def score(samples: torch.Tensor) -> float:
+            ratios = self.ratios(samples, real)
+            if not ratios:
+                raise ValueError(f"{self.name}: it takes at least {LEAST} images of a class, and no class has as many")
+            return sum(abs(ratio - 1) for ratio in ratios.values()) / len(ratios)
+
+        return score
 
 
 class Recall(Judge):

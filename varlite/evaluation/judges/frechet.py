@@ -23,6 +23,8 @@ BLIND: dict[str, frozenset[str]] = {  # corruptions (experiments/corruptions.py)
 class FeatureDistance(Judge):
     """Fréchet distance between the features "first" (fashion-classifier) or "second" (fashion-judge)."""
 
+    squared = True
+
     def __init__(self, view: str):
         self.view, self.name = view, f"fd_{view}"
         self.blind = BLIND[self.name]

@@ -15,9 +15,10 @@ can be. In pixels smooth pictures lie nearer to everything: a slight blur or cla
 memorising.
 """
 
+import numpy as np
 import torch
 
-from varlite.evaluation.judges.interface import Judge, Pictures
+from varlite.evaluation.judges.interface import Judge, KeptView, Pictures, write_rows
 
 BLOCK = 4000
 BLIND = {  # corruptions (experiments/corruptions.py) that they miss: all but copies, and class means for pixels
@@ -56,17 +57,33 @@ class Memorising(Judge):
         self.name = "memorised_pixels" if view == "pixels" else "memorised_features"
         self.blind = BLIND[self.name]
         self.sees = "copies of training pictures"
-        self._own = torch.full((len(training),), torch.nan)  # distances to their own neighbours, where asked for yet
+        self._own: torch.Tensor | None = None  # distances to their own neighbours, NaN where not asked for yet
 
     def of(self, pictures: Pictures) -> torch.Tensor:
         return pictures.view(self.view).flatten(1)
 
+    @property
+    def key(self) -> str:
+        """What the distances among training pictures depend on."""
+        view = self.training.views.get(self.view)
+        return f"{self.name} {view.key if isinstance(view, KeptView) else ''} {self.training.checksum}"
+
     def own(self, numbers: torch.Tensor) -> torch.Tensor:
-        """Distances of the training pictures with these numbers to their nearest others."""
+        """Distances of the training pictures with these numbers to their nearest others; kept on disk with a checksum.
+
+        They are computed when asked for: all 60,000 would take minutes.
+        """
+        path = self.training.file(self.key) if self.training.checksum else None
+        if self._own is None:
+            known = path is not None and path.exists()
+            self._own = torch.from_numpy(np.load(path)) if known else torch.full((len(self.training),), torch.nan)
         new = numbers.unique()
         new = new[self._own[new].isnan()]
-        training = self.of(self.training)
-        self._own[new] = nearest(training[new], training, skip_N=new)[0]
+        if len(new):
+            training = self.of(self.training)
+            self._own[new] = nearest(training[new], training, skip_N=new)[0]
+            if path is not None:
+                write_rows(path, self._own)
         return self._own[numbers]
 
     def rows(self, pictures: Pictures) -> torch.Tensor:
@@ -76,11 +93,12 @@ class Memorising(Judge):
             distance, where = nearest(self.of(pictures), self.of(self.training))
             return (distance < self.own(where)).float()[:, None]
 
-        return pictures.once(self.name, counts)
+        return pictures.once(self.name, counts, self.key if self.training.checksum else "")
 
     def score(self, samples: torch.Tensor, reference: torch.Tensor) -> float:
         return (samples.mean() - reference.mean()).item()
 
-    def floor(self, real: Pictures, reference: torch.Tensor) -> float:
-        """Zero in expectation: one half of the reference against the other. Real training pictures would all count."""
-        return self.score(reference[::2], reference[1::2])
+    def floor_rows(self, real: Pictures, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One half of the reference against the other, as many as there are real pictures, as far as it has them: of
+        training pictures all would count."""
+        return reference[::2][: len(real)], reference[1::2]

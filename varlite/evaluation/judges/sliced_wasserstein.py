@@ -69,6 +69,8 @@ BLIND = {"sw_pixels": frozenset({"memorised"}), "sw_patches": frozenset({"memori
 class SlicedWasserstein(Judge):
     """1000 times sliced W2 squared of the view "sw_pixels" or "sw_patches"."""
 
+    squared = True
+
     def __init__(self, view: str):
         self.name, self.blind = view, BLIND[view]
         self.sees = {"sw_pixels": "large shapes and brightness", "sw_patches": "edges, texture, noise"}[view]
