@@ -232,9 +232,7 @@ MODELS: dict[str, ModelPreset] = {
     "fashion-mvar-d2": fashion(2, None, MVARConfig),
     "fashion-mvar-d4": fashion(4, None, MVARConfig),
     "fashion-raster-d4": fashion(4, config=RasterConfig, tokenizer="fashion-vq-raster"),
-    "fashion-raster-d4-plain": fashion(
-        4, config=RasterConfig, tokenizer="fashion-vq-raster", adaln=False, attn_norm=False
-    ),
+    "fashion-raster-d4-plain": fashion(4, None, RasterConfig, "fashion-vq-raster", adaln=False, attn_norm=False),
     "fashion-var-d4-plain": fashion(4, adaln=False, attn_norm=False),
     "fashion-var-d4-unnormed": fashion(4, attn_norm=False),
     "fashion-markov-d4": fashion(4, None, MarkovConfig),

@@ -20,8 +20,9 @@ def asked(monkeypatch):
     scores = dict.fromkeys(bands.SCORES, 0.9) | {"fd": 2.0}
     row = {"cfg": 1.5, "top_k": 0, "top_p": 0.96}
     stand_in(guidance, "reproduce_guidance", {"cfg": [row | scores], "top_k": [], "num": 20})
-    arm = {"scores": scores, "judges": {"fd_second": {"value": 0.4}}, "seconds_per_image": {"1": 0.05}}
-    stand_in(cca_gain, "reproduce_cca", {"arms": {"before, cfg 0": arm}, "order": [["before, cfg 0", 1.0]]})
+    arm = {"scores": scores, "panel": {"scores": {"fd_second": {"value": 0.4}}}, "seconds_per_image": {"1": 0.05}}
+    place = {"arm": "before, cfg 0", "rank": 1.0, "judge": "tokens", "away": 2.0}
+    stand_in(cca_gain, "reproduce_cca", {"arms": {"before, cfg 0": arm}, "order": [place]})
     row = {"step": "next-scale", "mean": scores, "band": {"fd": [2.0, 2.0]}, "runs": {"0": scores}}
     stand_in(ablation, "reproduce_ablation", {"rows": [row]})
     stand_in(machine_costs, "reproduce_speed", {"bench": {"VAR-d16": {"speedup": {"varlite": {"median": 1.4}}}}})

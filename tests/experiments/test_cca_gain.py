@@ -49,12 +49,12 @@ def test_alignment_is_scored_and_timed_beside_guidance_and_measured_once(quick, 
     assert list(record["arms"]) == list(ARMS) and json.loads((quick / "cca.json").read_text()) == record
     for arm in record["arms"].values():
         assert {"accuracy", "fd", "recall", "second_accuracy"} <= arm["scores"].keys()
-        assert arm["judges"].keys() == JUDGES
+        assert arm["panel"]["scores"].keys() == JUDGES
         assert arm["seconds_per_image"] == {"1": 0.1, "64": 0.1 / 64}
     before, after, guided = record["arms"].values()
     assert [(arm["weights"], arm["cfg"]) for arm in (before, after, guided)] == list(ARMS.values())
     assert len({arm["scores"]["fd"] for arm in (before, after, guided)}) == 3
-    assert sorted(name for name, _ in record["order"]) == sorted(ARMS)
+    assert sorted(place["arm"] for place in record["order"]) == sorted(ARMS)
     assert record["training"]["recipe"]["steps"] == 3600 and record["training"]["curve"][-1]["other"] == -9
     report(record)
     assert capsys.readouterr().out.count("ms (batch 64)") == 3

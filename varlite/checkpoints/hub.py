@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import Any
 
 from varlite.presets import ModelPreset, TokenizerPreset
 
@@ -38,7 +39,7 @@ def fetch_file(
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    given = {} if token is None else {"token": token}
+    given: dict[str, Any] = {} if token is None else {"token": token}
     try:
         return Path(hf_hub_download(repository, file, revision=revision, **given))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:

@@ -54,7 +54,7 @@ def from_pretrained(
     wants_tokenizer = issubclass(cls, VQVAE)
     source: str | Path = str(name)
     if source not in (TOKENIZERS if wants_tokenizer else MODELS):
-        source = find(source, (TOKENIZER, MODEL) if wants_tokenizer else (MODEL,), revision, token)
+        source = find(str(name), (TOKENIZER, MODEL) if wants_tokenizer else (MODEL,), revision, token)
     if wants_tokenizer:
         model: Any = load_tokenizer(source, revision=revision)
     else:

@@ -235,7 +235,7 @@ def classify(request: Request, data: str = "fashion", device: str | torch.device
         "seconds_per_image": seconds,
     }
     given = {"num": len(images), "data": data}
-    others = {"weights": request.weights} if request.weights else {}
+    others: dict[str, Any] = {"weights": request.weights} if request.weights else {}
     others |= {"precision": request.precision} if request.precision != "float32" else {}
     return {
         "model": request.model,

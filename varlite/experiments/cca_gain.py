@@ -18,7 +18,8 @@ from varlite.checkpoints.load import load, load_tokenizer, shipped
 from varlite.evaluation.judges.interface import Pictures
 from varlite.evaluation.judges.jury import ask, fashion_pictures, open_judges, open_views
 from varlite.evaluation.judges.second_classifier import load_second_classifier, second_accuracy
-from varlite.evaluation.judges.verdict import Report, Score, verdict
+from varlite.evaluation.judges.verdict import Report, verdict
+from varlite.evaluation.judging import PANEL
 from varlite.evaluation.metrics import rounded
 from varlite.evaluation.request import Request
 from varlite.evaluation.samples import Samples
@@ -30,6 +31,7 @@ from varlite.io.provenance import command, machine, versions
 from varlite.io.records import read_object
 from varlite.presets import MODELS
 from varlite.speed.timing import seconds_per_image
+from varlite.tokenizer import fingerprint
 from varlite.training.cca import align
 from varlite.training.options import Options
 
@@ -66,8 +68,9 @@ def reproduce_cca(
         record["arms"][arm] = {"weights": which, "cfg": cfg} | panel.scores(names[which], cfg, num, device)
         write_json(path, record)
     if "order" not in record:
-        reports = {arm: report_of(found, num) for arm, found in record["arms"].items()}
-        record["order"] = [[arm, round(rank, 2)] for arm, rank in verdict(reports)]
+        reports = {arm: Report.read(found[PANEL], arm) for arm, found in record["arms"].items()}
+        places = verdict(reports)
+        record["order"] = [{"arm": p.name, "rank": p.rank, "judge": p.judge, "away": p.away.value} for p in places]
         loaded = [(*load(names[which], device=device), settings(cfg)) for which, cfg in ARMS.values()]
         times = {batch: seconds_per_image(loaded, batch) for batch in BATCHES}
         for i, arm in enumerate(ARMS):
@@ -96,30 +99,24 @@ class Panel:
     def __init__(self, num: int, tokenizer: str):
         self.scorer, self.second = Scorer(), load_second_classifier()
         vq = load_tokenizer(tokenizer)
-        self.views = open_views(vq)
+        self.views, self.tokenizer = open_views(vq), fingerprint(vq)
         self.reference, self.real, training = fashion_pictures(num, self.views)
         self.judges = open_judges(vq, training)
 
     def scores(self, name: str, cfg: float, num: int, device: str | torch.device) -> dict[str, Any]:
         """Of `num` class-balanced samples of one model."""
-        samples, drawn = Samples(name, None, num, 0, settings(cfg), "float32", torch.device(device)), []
-        samples.settings = samples.settings | {"on_scale": lambda step: drawn.append(step.idx_Bl.cpu())}
+        samples = Samples(name, None, num, 0, settings(cfg), "float32", torch.device(device))
         images, tokens = [], []
         for start in range(0, num, BATCH):
             images.append(samples.batch(slice(start, min(num, start + BATCH))))
-            tokens.append(torch.cat(drawn, 1))
-            drawn.clear()
+            assert samples.watch.tokens is not None  # a model with a likelihood draws codes
+            tokens.append(samples.watch.tokens)
         pictures = Pictures(torch.cat(images), samples.labels, self.views)
-        pictures.once("drawn", lambda: torch.cat(tokens).int())
+        pictures.once("drawn", lambda: torch.cat(tokens))
         found = self.scorer.score(pictures.images, samples.labels)
         found["second_accuracy"] = second_accuracy(self.second, pictures.images, samples.labels)
-        judged = ask(self.judges, pictures, self.reference, self.real).record()
-        return {"scores": rounded(found), "judges": {name: rounded(of) for name, of in judged["scores"].items()}}
-
-
-def report_of(arm: dict[str, Any], num: int) -> Report:
-    """The judges' report of the `num` samples of one arm, as `verdict` takes it."""
-    return Report(num, {name: Score(**score) for name, score in arm["judges"].items()}, {})
+        judged = ask(self.judges, pictures, self.reference, self.real, tokenizer=self.tokenizer)
+        return {"scores": rounded(found), PANEL: judged.record()}
 
 
 def report(record: dict[str, Any]) -> None:
@@ -127,6 +124,6 @@ def report(record: dict[str, Any]) -> None:
     for arm, found in record["arms"].items():
         shown = "  ".join(f"{name} {found['scores'][name]:.3f}" for name in SCORES)
         times = "  ".join(f"{1000 * s:.1f} ms (batch {batch})" for batch, s in found["seconds_per_image"].items())
-        print(f"{arm:16s} {shown}  second FD {found['judges']['fd_second']['value']:.3f}  {times}")
-    order = ", ".join(f"{arm} ({rank:g})" for arm, rank in record["order"])
-    print(f"judges that had no part in any choice, best first, with mean rank: {order}")
+        print(f"{arm:16s} {shown}  second FD {found[PANEL]['scores']['fd_second']['value']:.3f}  {times}")
+    order = ", ".join(f"{p['arm']} (rank {p['rank']:g}, {p['away']:.1f} by {p['judge']})" for p in record["order"])
+    print(f"nearest to real pictures first, by the worst judge that had no part in any choice: {order}")

@@ -36,7 +36,7 @@ class Drafting:
         check_settings(cfg, 0, 0.0, drafter.config.vocab)
         self.drafter, self.cfg = drafter, cfg
         label_B = check_labels(labels, drafter).to(device_of(drafter))
-        self.given = drafter.condition(torch.cat((label_B, torch.full_like(label_B, drafter.class_embed.null))))
+        self.given = drafter.condition(torch.cat((label_B, torch.full_like(label_B, drafter.config.classes))))
         self._cache: list = []
 
     def __call__(self, step: Step) -> None:

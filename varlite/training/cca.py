@@ -35,7 +35,8 @@ from varlite.training.train_transformer import TransformerTraining, block_names
 
 @dataclass(frozen=True)
 class CCARecipe(TransformerRecipe):
-    """How a model is aligned. `contrast` is the paper's lambda: the larger, the stronger the tilt, and the less diverse.
+    """How a model is aligned. `contrast` is the paper's lambda: the larger, the stronger the tilt, and the less
+    diverse.
 
     The paper, for ImageNet: beta 0.02, lambda 50 to 1000 by size, a rate of 2e-5, one pass over the data. With few
     classes lambda has to be far below their number, since the label of another image is often the image's own: with ten
@@ -70,6 +71,7 @@ class Alignment(TransformerTraining):
     ):  # fmt: skip
         learner = copy.deepcopy(start).train().requires_grad_(True)
         super().__init__(run, engine, options, recipe, learner, vq, caches)
+        self.cache = caches[0]
         self.start = start.to(engine.device).requires_grad_(False).eval()
         self.every = replace(self.every, log=min(self.every.log, 10))
 
@@ -104,7 +106,7 @@ def align(start: str, data: str, out: Path, weights: Path | None = None, options
     require(model, "likelihood", start)
     engine = Engine(options, block_names(model.config) if options.shard else ())
     file = weights_file(start, weights)
-    head = {"stage": "cca", "start": sha256(file), "tokenizer_sha256": fingerprint(vq)}
+    head: dict[str, Any] = {"stage": "cca", "start": sha256(file), "tokenizer_sha256": fingerprint(vq)}
     head["tokenizer"] = MODELS[start].tokenizer if start in MODELS else read_about(file).get("tokenizer")
     line = command("align", options, start=start, data=data, weights=weights, out=out)
     run = Run(out, identity(head, recipe, options, data, asdict(model.config)), line, engine.main, file)

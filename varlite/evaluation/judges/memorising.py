@@ -75,8 +75,10 @@ class Memorising(Judge):
         """
         path = self.training.file(self.key) if self.training.checksum else None
         if self._own is None:
-            known = path is not None and path.exists()
-            self._own = torch.from_numpy(np.load(path)) if known else torch.full((len(self.training),), torch.nan)
+            known = (
+                np.load(path) if path is not None and path.exists() else np.full(len(self.training), np.nan, np.float32)
+            )
+            self._own = torch.from_numpy(known)
         new = numbers.unique()
         new = new[self._own[new].isnan()]
         if len(new):
