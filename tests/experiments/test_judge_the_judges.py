@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from varlite.checkpoints.load import load
+from varlite.checkpoints.load import load_tokenizer
 from varlite.evaluation.judges import (
     diversity,
     frechet,
@@ -17,8 +17,9 @@ from varlite.evaluation.judges.interface import pixels
 from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein, projection_views
 from varlite.evaluation.judges.token_histogram import token_view
 from varlite.evaluation.judges.verdict import CHOSEN_WITH
+from varlite.experiments import judge_the_judges
 from varlite.experiments.corruptions import CORRUPTIONS
-from varlite.experiments.judge_the_judges import REAL, SSG_STRENGTHS, cut, one_seed, sees
+from varlite.experiments.judge_the_judges import REAL, cut, one_seed, sees, strengths_of
 from varlite.io.places import RESULTS
 
 JUDGES = json.loads((RESULTS / "judges.json").read_text())
@@ -63,13 +64,16 @@ def test_corrupted_pictures_are_in_neither_the_reference_nor_the_spares_and_clas
         cut(0, 3000, 6000)
 
 
-def test_samples_are_drawn_anew_for_each_seed_and_judged_with_the_tokens_drawn(small):
-    tokenizer = load(small)[1]
-    views = {"pixels": pixels} | token_view(tokenizer) | projection_views(1, (28, 28))
+def test_samples_are_drawn_anew_for_each_seed_and_judged_with_the_tokens_drawn(monkeypatch):
+    monkeypatch.setattr(judge_the_judges, "SSG_STRENGTHS", (0, 0.6))
+    monkeypatch.setattr(judge_the_judges, "CORRUPTIONS", {})
+    tokenizer = load_tokenizer("fashion-vq")
+    views = token_view(tokenizer) | projection_views(1, (28, 28))
     judges = [SlicedWasserstein("sw_pixels"), token_histogram.TokenHistogram(tokenizer, drawn=True)]
-    first, other = (one_seed(seed, 100, 200, judges, views, str(small))["ssg"] for seed in (0, 1))
-    assert len(first) == len(SSG_STRENGTHS) and set(first[0]) == {"sw_pixels", "drawn_tokens"}
-    assert first[0] != first[-1] and first[0]["sw_pixels"] != other[0]["sw_pixels"]
+    first, other = (one_seed(seed, 100, 200, judges, views, "fashion-var-d4")["ssg"] for seed in (0, 1))
+    assert len(first) == 2 and set(first[0]) == {"sw_pixels", "drawn_tokens"}
+    assert first[0] != first[1] and first[0]["sw_pixels"] != other[0]["sw_pixels"]
+    assert strengths_of("ssg") == (0, 0.6) and strengths_of(REAL) == (0,)
 
 
 def test_a_judge_sees_what_grows_with_strength_beyond_the_noise():

@@ -150,7 +150,7 @@ def reports_of(result: Mapping[str, Any], name: str) -> dict[str, Report]:
     """A corruption of the table as sets of samples for the verdict, by strength; "real" is the first.
 
     The value is the mean over seeds. Both intervals are those of one evaluation: Student's, by the deviation between
-    seeds. Samples that were given start with the first file instead of real pictures.
+    seeds. Of samples the first is plain sampling instead of real pictures.
     """
     table, reports = result["table"], {}
     row = {judge: entry for judge, entry in table[name].items() if judge != "strengths"}
