@@ -11,6 +11,7 @@ and by those of them that look at images alone: SSG wins or loses by the tokens 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,15 @@ class Bench:
         self.sets: dict[str, Callable[[], Pictures]] = {PLAIN: lambda: self.draw(self.small)}
         self.sets["d6"] = lambda: self.draw(self.large)
         for strength in STRENGTHS:
-            self.sets[f"d4, ssg {strength}"] = lambda x=strength: self.draw(self.small, on_logits=SSG(x))
+            self.sets[f"d4, ssg {strength}"] = partial(self.draw, self.small, on_logits=SSG(strength))
         for steps in STEPS:
-            self.sets[f"d6 drafts {steps}, d4 refines"] = lambda n=steps: self.draw(self.small, on_logits=self.draft(n))
+            self.sets[f"d6 drafts {steps}, d4 refines"] = partial(self.drafted, steps)
         for share in SHARES:
-            self.sets[f"d4, {share} kept"] = lambda x=share: self.keep(x)
+            self.sets[f"d4, {share} kept"] = partial(self.keep, share)
 
-    def draft(self, steps: int) -> Drafting:
-        return Drafting(self.large, self.labels, steps)
+    def drafted(self, steps: int) -> Pictures:
+        """Samples whose first `steps` scales the large model draws."""
+        return self.draw(self.small, on_logits=Drafting(self.large, self.labels, steps))
 
     def draw(self, model: Any, num: int | None = None, **settings: Any) -> Pictures:
         return draw_set(model, self.tokenizer, self.panel.views, num or self.num, **settings)[0]
@@ -79,7 +81,7 @@ class Bench:
         """Seconds an image of each set, in batches of 64 and in turns; of those kept with all that are drawn for it."""
         labels = [i % self.small.config.classes for i in range(64)]
         large = prepare(twin(self.large))
-        ways = {PLAIN: (self.small, {}), "d6": (self.large, {})}
+        ways: dict[str, tuple[Any, dict[str, Any]]] = {PLAIN: (self.small, {}), "d6": (self.large, {})}
         ways |= {f"d4, ssg {x}": (self.small, {"on_logits": SSG(x)}) for x in STRENGTHS}
         ways |= {f"d6 drafts {n}, d4 refines": (self.small, {"on_logits": Drafting(large, labels, n)}) for n in STEPS}
         times = seconds_per_image([(model, self.tokenizer, settings) for model, settings in ways.values()])
@@ -109,7 +111,7 @@ def verdicts(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Of each set against plain sampling: the verdict of all judges, and of those that look at images alone; and which
     judges prefer which."""
     reports = {name: Report.read(entry["panel"], name) for name, entry in record["sets"].items()}
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, report in reports.items():
         if name == PLAIN:
             continue
