@@ -25,7 +25,7 @@ def runs(trained, tmp_path, monkeypatch):
 
     def evaluate(request, out, device):
         asked.append(request)
-        return {"scores": dict.fromkeys(SCORES, len(asked) / 10) | {"seconds_per_image": 1.0}}
+        return {"scores": dict.fromkeys(SCORES, len(asked) / 10) | {"seconds_per_image": 1.0}, "panel": {"num": 20}}
 
     monkeypatch.setattr(ablation, "evaluate", evaluate)
     # Sampling settings for 512 codes, where these models have 32.

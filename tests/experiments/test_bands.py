@@ -19,7 +19,8 @@ def measured(monkeypatch):
     def evaluate(request, out, device):
         requests.append(request)
         value = 0.5 + request.seed / 100 + request.cfg / 10
-        return {"scores": dict.fromkeys((*request.metrics, "seconds_per_image"), value) | {"num": 40, "seed": 0}}
+        scores = dict.fromkeys((*bands.SCORES, "seconds_per_image"), value) | {"num": 40, "seed": 0}
+        return {"scores": scores, "panel": {"num": 40}}
 
     monkeypatch.setattr(bands, "evaluate", evaluate)
     monkeypatch.setattr(bands, "seconds_per_image", lambda models: [0.125] * len(models))

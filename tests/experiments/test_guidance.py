@@ -11,7 +11,7 @@ def test_the_sweep_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
 
     def evaluate(request, out, device):
         measured.append(request)
-        return {"scores": dict.fromkeys(request.metrics, 0.5 + request.cfg / 10)}
+        return {"scores": dict.fromkeys(guidance.SCORES, 0.5 + request.cfg / 10), "panel": {"num": 40}}
 
     def fragile(*arguments):
         if len(measured) == 9:
@@ -19,6 +19,9 @@ def test_the_sweep_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
         return evaluate(*arguments)
 
+    tuned = []
+    monkeypatch.setattr(guidance, "tune", lambda model, num, found, keep: (tuned.append(num), keep()))
+    monkeypatch.setattr(guidance, "lines", lambda found: ["chosen: cfg 1"])
     monkeypatch.setattr(guidance, "evaluate", fragile)
     with pytest.raises(KeyboardInterrupt):
         reproduce_guidance(tmp_path, 40)
@@ -28,8 +31,9 @@ def test_the_sweep_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     assert [row["top_k"] for row in record["top_k"]] == [0, 1, 10, 50, 100, 256]
     assert {row["top_p"] for row in record["cfg"]} == {0.96} and {row["top_p"] for row in record["top_k"]} == {0.0}
     assert record["cfg"][2]["fd"] == pytest.approx(0.6) and record["command"] == "varlite reproduce guidance --num 40"
+    assert tuned == [40] and record["cfg"][0]["panel"] == {"num": 40}
     report(record)
-    assert len(capsys.readouterr().out.splitlines()) == 14
+    assert len(capsys.readouterr().out.splitlines()) == 15
     assert load_guidance(tmp_path / "nothing") is None
 
 

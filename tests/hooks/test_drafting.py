@@ -64,6 +64,8 @@ def test_models_that_do_not_fit_are_refused(models):
         Drafting(examples.lively_raster(), LABELS, 1)
     with pytest.raises(ValueError, match="labels must lie in 0"):
         Drafting(large, [11], 1)
+    with pytest.raises(ValueError, match="labels: the hook was made for 2 of them, and 3 images are drawn"):
+        tokens(small, tokenizer, Drafting(large, LABELS[:2], 1))
     other = examples.lively_var(scales=[1, 2, 4, 5])
     with pytest.raises(ValueError, match="drafter: both models must have the same scales and the same codebook"):
         tokens(small, tokenizer, Drafting(other, LABELS, 1))

@@ -88,7 +88,7 @@ def additions(num: int = 2000, out: Path = OUT) -> None:
     """Training-free additions before the panel: scaled spatial guidance, drafting, rejection sampling. On a CPU.
 
     Args:
-        num: images in each set, a multiple of ten.
+        num: images in each set, a multiple of 100.
         out: folder for additions.json.
     """
     from varlite.experiments import additions as experiment
@@ -98,7 +98,7 @@ def additions(num: int = 2000, out: Path = OUT) -> None:
 
 
 def guidance(num: int = 2000, out: Path = OUT, device: Device = "auto") -> None:
-    """Scores of fashion-var-d4 over guidance, and over top-k.
+    """Scores of fashion-var-d4 over guidance, and over top-k; guidance and top-p chosen by several judges together.
 
     Args:
         num: class-balanced samples for each setting.

@@ -13,6 +13,7 @@ import torch
 
 from varlite.checkpoints.empty import parameters
 from varlite.checkpoints.load import load
+from varlite.evaluation.judging import PANEL
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
 from varlite.experiments.bands import SCORES, mean_and_range, open_record
@@ -68,11 +69,12 @@ def reproduce_ablation(
         done = record["scores"].setdefault(str(row.row), {})
         for training_seed, folder in of_row[row.row].items():
             checksum = sha256(folder / "model.safetensors")
-            if done.get(training_seed, {}).get("weights_sha256") == checksum:
+            if done.get(training_seed, {}).get("weights_sha256") == checksum and PANEL in done[training_seed]:
                 continue
-            request = Request(str(folder), metrics=SCORES, num=num, seed=seed, **row.settings)
-            scores = evaluate(request, None, device)["scores"]
-            done[training_seed] = {name: scores[name] for name in SCORES} | {"weights_sha256": checksum}
+            request = Request(str(folder), metrics=(*SCORES, PANEL), num=num, seed=seed, **row.settings)
+            result = evaluate(request, None, device)
+            done[training_seed] = {name: result["scores"][name] for name in SCORES} | {"weights_sha256": checksum}
+            done[training_seed] |= {PANEL: result[PANEL]}
             write_json(path, record)
     record["rows"] = table_rows(record["scores"], {row: found["0"] for row, found in of_row.items()}, device)
     record |= {"command": command("reproduce ablation", num=num), "machine": machine()}

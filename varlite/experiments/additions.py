@@ -90,8 +90,10 @@ class Bench:
 
 
 def reproduce_additions(out: Path, num: int = 2000) -> dict[str, Any]:
-    """Measure every set; written to `out`/additions.json. Raises ValueError for a number that is not even in classes,
-    or if `out` holds other measurements."""
+    """Measure every set; written to `out`/additions.json. Raises ValueError for a number that whole batches do not make
+    up, or if `out` holds other measurements."""
+    if num < 100 or num % 100:
+        raise ValueError(f"num must be a multiple of 100, ten images of each class, got {num}")
     bench = Bench(num)
     path = out / "additions.json"
     about = {"num": num, "models": {name: sha256(shipped(name)) for name in (SMALL, LARGE)}}

@@ -11,6 +11,7 @@ import torch
 from varlite.checkpoints.empty import parameters
 from varlite.checkpoints.load import load, load_tokenizer, shipped
 from varlite.evaluation.feature_store import Processes
+from varlite.evaluation.judging import PANEL
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
 from varlite.evaluation.small_models import score_tokenizer
@@ -47,6 +48,7 @@ def reproduce_fashion(
     device: str | torch.device = "cpu",
 ) -> dict[str, dict[str, Any]]:
     """Score `models`, by default all, on `num` samples for each sampling seed; tokenizers once, on the whole test set.
+    What the panel says of each seed is under "panels".
 
     Each record goes to `out`/MODEL.json. The seconds an image takes, in batches of 64, are measured at the end, all
     models in turns; they have no band. Raises ValueError, before anything is measured, for an unknown model, and if
@@ -63,14 +65,18 @@ def reproduce_fashion(
     main = Processes(torch.device(device)).main
     for name, record in records.items():
         for seed in (0,) if record["kind"] == "tokenizer" else seeds:
-            if str(seed) in record["runs"]:
+            judged = record["kind"] == "tokenizer" or str(seed) in record.get("panels", {})
+            if str(seed) in record["runs"] and judged:
                 continue
             if record["kind"] == "tokenizer":
-                scores = score_tokenizer(load_tokenizer(name)) if main else {}
+                result = {"scores": score_tokenizer(load_tokenizer(name)) if main else {}}
             else:
-                scores = evaluate(Request(name, metrics=SCORES, num=num, seed=seed), None, device).get("scores", {})
+                result = evaluate(Request(name, metrics=(*SCORES, PANEL), num=num, seed=seed), None, device)
             if not main:
                 continue
+            scores = result["scores"]
+            if PANEL in result:
+                record.setdefault("panels", {})[str(seed)] = result[PANEL]
             scores = {score: value for score, value in scores.items() if score not in ("num", "seed", TIME)}
             record["runs"][str(seed)] = scores
             record["command"] = command("reproduce fashion", num=num, seeds=tuple(sorted(map(int, record["runs"]))))

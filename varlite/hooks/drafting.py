@@ -8,6 +8,8 @@ is the small model's, which also passes through the coarse scales, since its cac
     images = generate(small, tokenizer, labels, on_logits=hook)
 """
 
+from typing import Any
+
 import torch
 
 from varlite.drawing import Step, guide
@@ -37,7 +39,7 @@ class Drafting:
         self.drafter, self.cfg = drafter, cfg
         label_B = check_labels(labels, drafter).to(device_of(drafter))
         self.given = drafter.condition(torch.cat((label_B, torch.full_like(label_B, drafter.config.classes))))
-        self._cache: list = []
+        self.labels, self._cache = len(label_B), list[Any]()
 
     def __call__(self, step: Step) -> None:
         if step.k >= self.steps:
@@ -45,6 +47,10 @@ class Drafting:
             return
         if step.scales != self.drafter.scales or step.logits_BlV.shape[-1] != self.drafter.config.vocab:
             raise ValueError("drafter: both models must have the same scales and the same codebook")
+        if len(step.logits_BlV) != self.labels:
+            raise ValueError(
+                f"labels: the hook was made for {self.labels} of them, and {len(step.logits_BlV)} images are drawn"
+            )
         x_2BlZ = None
         if step.k == 0:
             self._cache = self.drafter.make_cache(step.scales)
