@@ -4,9 +4,14 @@ import sys
 import examples
 import metrics
 import pytest
+import torch
 from jupyter_server import NO_BROWSER, find_chromium
 
 from varlite import cli
+from varlite.evaluation.judges import jury
+from varlite.evaluation.judges.diversity import WithinClass
+from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein
+from varlite.evaluation.judges.token_histogram import TokenHistogram
 
 QUIET = ["quic", "background-networking", "component-update", "sync"]  # else Chromium calls home
 FLAGS = ["--no-sandbox", "--no-first-run", "--disable-gpu", *(f"--disable-{feature}" for feature in QUIET)]
@@ -93,3 +98,21 @@ def varlite(monkeypatch, capsys, tmp_path):
         return (status, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def quick_panel(monkeypatch):
+    """Three judges instead of all, and a reference of 300 pictures."""
+
+    def few_judges(tokenizer, training, imagenet):
+        return [SlicedWasserstein("sw_patches"), TokenHistogram(tokenizer, drawn=True), WithinClass("spread", "pixels")]
+
+    pictures = jury.fashion_pictures
+
+    def few_pictures(num, views):
+        reference, real, training = pictures(num, views)
+        few = torch.arange(300)
+        return reference.part(few), real, training.part(few)
+
+    monkeypatch.setattr(jury, "open_judges", few_judges)
+    monkeypatch.setattr(jury, "fashion_pictures", few_pictures)

@@ -105,7 +105,7 @@ def test_the_report_says_what_disagrees_with_what_ships_and_what_it_is_of(measur
     assert "0 of 5 scores agree" in out and "OUTSIDE" in out
 
 
-def test_the_command_measures_a_model_that_ships(varlite, cache, tmp_path):
+def test_the_command_measures_a_model_that_ships(varlite, cache, quick_panel, tmp_path):
     status, out, err = varlite(
         "reproduce", "fashion", "--num", 40, "--seeds", 5, "--models", MODEL, "--out", "results"
     )  # fmt: skip
