@@ -20,7 +20,7 @@ from varlite.checkpoints.load import load, shipped
 from varlite.evaluation.drawn_sets import draw_set
 from varlite.evaluation.judges.interface import Pictures
 from varlite.evaluation.judges.jury import open_panel
-from varlite.evaluation.judges.verdict import Report, prefer, verdict_line, voters_of
+from varlite.evaluation.judges.verdict import OF_DRAWN, Report, prefer, verdict_line, voters_of
 from varlite.evaluation.rejection import NO_VOTE, drawn_for, kept_rows, open_chooser
 from varlite.evaluation.small_models import Scorer, class_balanced
 from varlite.experiments.bands import SCORES, open_record
@@ -34,7 +34,6 @@ from varlite.speed.timing import seconds_per_image
 SMALL, LARGE, CHOOSER = "fashion-var-d4", "fashion-var-d6", "fashion-classifier"
 PLAIN = "d4"
 STRENGTHS, STEPS, SHARES = (0.1, 0.3, 0.6), (1, 2, 3, 4), (0.5, 0.25)
-OF_DRAWN = frozenset({"drawn_tokens", "drawn_pairs"})
 
 
 class Bench:

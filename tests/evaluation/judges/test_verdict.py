@@ -8,6 +8,7 @@ import pytest
 from varlite.evaluation.judges.intervals import quantile
 from varlite.evaluation.judges.verdict import (
     CHOSEN_WITH,
+    OF_DRAWN,
     Report,
     Score,
     duel,
@@ -79,6 +80,12 @@ def test_judges_that_had_a_part_in_a_choice_have_no_vote():
     ]  # fmt: skip
     with pytest.raises(ValueError, match="no judge is left that scored every set and is not among"):
         verdict({"plain": plain, "tuned": by_tokens})
+
+
+def test_images_alone_are_judged_without_the_judges_of_drawn_tokens():
+    sharper, plain = report(drawn_tokens=score(5), tokens=score(2)), report(drawn_tokens=score(1), tokens=score(3))
+    assert order(sharper=sharper, plain=plain)[0] == ("plain", 1)
+    assert verdict({"sharper": sharper, "plain": plain}, OF_DRAWN)[0].name == "sharper"
 
 
 def test_only_judges_of_all_sets_vote_and_judges_of_tokens_only_where_the_tokenizer_is_one():

@@ -21,6 +21,11 @@ with more of them, so only equal numbers can be compared; and a judge with littl
 million tokens, finds more than one with much. Where the worst judges of two sets say the same within their intervals,
 the next worst decide, and so on; so a shortcoming that both share, such as a decoder's blur, does not hide the rest.
 
+Two judges look at the tokens that a model drew, all others at images. They vote, because a sampler of tokens claims to
+draw them as the data has them. One that does not, and whose images score better for it, makes up for something else,
+such as the decoder's blur, and would spoil a better decoder's images. For images alone they are left out (`OF_DRAWN`):
+scaled spatial guidance loses by them and wins without them (`varlite reproduce additions`).
+
 A judge that had a part in a choice has no vote: those of `CHOSEN_WITH`, by which models and settings here were chosen,
 and those that a report names itself. Nor have judges that did not score every set, and judges of tokens where the
 tokenizers differ.
@@ -36,7 +41,8 @@ from varlite.evaluation.judges.intervals import Interval
 from varlite.io.records import read_record
 
 CHOSEN_WITH = frozenset({"fd_first", "recall_first"})  # the judges that models and settings here were chosen by
-OF_TOKENS = frozenset({"tokens", "token_pairs", "drawn_tokens", "drawn_pairs"})
+OF_DRAWN = frozenset({"drawn_tokens", "drawn_pairs"})  # judges of what the sampler did, rather than of images
+OF_TOKENS = OF_DRAWN | {"tokens", "token_pairs"}
 
 
 @dataclass(frozen=True)
@@ -116,13 +122,16 @@ def short(x: Any) -> Any:
     return float(f"{x:.6g}") if isinstance(x, float) else x
 
 
-def voters_of(reports: Mapping[str, Report], also_chosen_with: Collection[str] = ()) -> list[str]:
-    """The judges that vote on all the sets. Raises ValueError if there are none, or if scores cannot be compared."""
+def voters_of(reports: Mapping[str, Report], without: Collection[str] = ()) -> list[str]:
+    """The judges that vote on all the sets, `without` some.
+
+    Raises ValueError if there are none, or if scores cannot be compared.
+    """
     for what in ("num", "reference"):
         if len(found := {getattr(report, what) for report in reports.values()}) > 1:
             raise ValueError(f"reports: sets must be scored alike, and their {what} differs: {sorted(found)}")
     names = [set(report.scores) for report in reports.values()]
-    chosen = set(also_chosen_with).union(*(report.chosen_with for report in reports.values()))
+    chosen = set(without).union(*(report.chosen_with for report in reports.values()))
     if len({report.tokenizer for report in reports.values()}) > 1:
         chosen |= OF_TOKENS
     voters = sorted(set.intersection(*names) - chosen) if names else []
@@ -141,12 +150,12 @@ def duel(a: Report, b: Report, voters: Collection[str]) -> float:
     return 0.5
 
 
-def verdict(reports: Mapping[str, Report], also_chosen_with: Collection[str] = ()) -> list[Place]:
+def verdict(reports: Mapping[str, Report], without: Collection[str] = ()) -> list[Place]:
     """The sets, the nearest to the data first, each ranked by its duels with all the others.
 
     Raises ValueError for sets of different numbers of images or another reference, and where no judge is left.
     """
-    voters = voters_of(reports, also_chosen_with)
+    voters = voters_of(reports, without)
     places = []
     for name, report in reports.items():
         lost = sum(duel(other, report, voters) for key, other in reports.items() if key != name)
@@ -165,9 +174,9 @@ def prefer(a: Report, b: Report, voters: Collection[str]) -> tuple[list[str], li
     return nearer
 
 
-def verdict_line(reports: Mapping[str, Report], also_chosen_with: Collection[str] = ()) -> str:
+def verdict_line(reports: Mapping[str, Report], without: Collection[str] = ()) -> str:
     """The verdict in one line; of two sets with the number of judges that prefer each."""
-    places, voters = verdict(reports, also_chosen_with), voters_of(reports, also_chosen_with)
+    places, voters = verdict(reports, without), voters_of(reports, without)
     shown = ", ".join(f"{p.name} {p.away.value:.1f} ({p.judge}), rank {p.rank:g}" for p in places)
     line = f"by {len(voters)} judges that had no part in any choice, how far from real pictures at worst: {shown}"
     if len(places) == 2:
