@@ -94,13 +94,6 @@ class ModelPreset:
     origin: "Origin | None" = None
     fid: float = 0.0  # by the authors of `origin`, at its settings, of 50,000 images
 
-    def terms(self) -> str:
-        """Licence, source, settings and FID of published weights, in a line; "" for others."""
-        if self.hub is None or self.origin is None:
-            return ""
-        licence, paper, sampling = self.origin[2:]
-        return f"{licence}; https://huggingface.co/{self.hub[0]} ({paper}); FID {self.fid:.2f} at {sampling}"
-
 
 class Origin(NamedTuple):
     """Where published weights are from, and how they are meant to be used: printed when they are loaded."""

@@ -14,6 +14,7 @@ from examples import SIDES, lively_var, tiny_tokenizer, tokenizer_config, var_co
 
 from varlite import generate, presets
 from varlite.checkpoints import load as pretrained
+from varlite.checkpoints.hub import terms
 from varlite.checkpoints.key_map import to_published
 from varlite.checkpoints.load import convert, fitting_tokenizer, load, load_tokenizer, weights_file
 from varlite.io import files
@@ -112,7 +113,7 @@ def test_every_row_of_published_weights_says_what_they_may_be_used_for_and_how_g
     rows = {name: row for name, row in presets.MODELS.items() if row.hub is not None}
     assert len({row.hub for row in rows.values()}) == len(rows) == 21
     for name, row in rows.items():
-        licence, *rest = row.terms().split("; ")
+        licence, *rest = terms(row).split("; ")
         assert licence == ("no licence stated: ask its authors" if name.startswith("mvar") else "MIT")
         assert rest[0].startswith(f"https://huggingface.co/{row.hub[0]} (arXiv 24") and 1.5 < row.fid < 5
         assert f"FID {row.fid:.2f} at cfg " in rest[1]

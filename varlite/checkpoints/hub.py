@@ -18,6 +18,14 @@ def file_names(preset: ModelPreset | TokenizerPreset | None) -> list[str]:
     return [str(path) for place in places for path in (place.with_suffix(".safetensors"), place)]
 
 
+def terms(preset: ModelPreset) -> str:
+    """Licence, source, settings and FID of published weights, in a line; "" for a preset that does not know them."""
+    if preset.hub is None or preset.origin is None:
+        return ""
+    licence, paper, sampling = preset.origin[2:]
+    return f"{licence}; https://huggingface.co/{preset.hub[0]} ({paper}); FID {preset.fid:.2f} at {sampling}"
+
+
 def one_of(folder: Path, preset: ModelPreset | TokenizerPreset) -> Path:
     """The file of a published model in a folder. Raises FileNotFoundError if it is not there."""
     for file in file_names(preset):

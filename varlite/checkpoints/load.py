@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from varlite.checkpoints.assemble import adopt, build, open_ours
-from varlite.checkpoints.hub import fetch, file_names, one_of
+from varlite.checkpoints.hub import fetch, file_names, one_of, terms
 from varlite.checkpoints.key_map import from_published, to_published
 from varlite.checkpoints.pth import holds_tokenizer, read_pth, tokenizer_config, transformer_config
 from varlite.io.files import atomic, clear_half_written, save_model
@@ -54,8 +54,8 @@ def load(
         raise ValueError(f"{path} does not say which tokenizer it goes with: put tokenizer.safetensors beside it")
     found, of_tokenizer, tokenizer = _open_tokenizer(source, model.scales, revision)
     _check_pair(path, about, model, found, of_tokenizer, tokenizer)
-    if preset is not None and (terms := preset.terms()):
-        print(f"{name}: {terms}", file=sys.stderr)
+    if preset is not None and (said := terms(preset)):
+        print(f"{name}: {said}", file=sys.stderr)
     return model.to(device=device, dtype=dtype), tokenizer.to(device=device, dtype=dtype)
 
 

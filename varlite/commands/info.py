@@ -58,6 +58,7 @@ def one(name: str) -> str:
     """The configuration and card of one model. Raises ValueError for one that does not exist."""
     from varlite.checkpoints.cards import last_logged, read_card
     from varlite.checkpoints.empty import build_empty, parameters
+    from varlite.checkpoints.hub import terms
     from varlite.presets import MODELS, TOKENIZERS
 
     presets: dict[str, Any] = TOKENIZERS | MODELS
@@ -67,6 +68,6 @@ def one(name: str) -> str:
     shown: dict[str, Any] = {"name": name}
     if name in presets:
         shown |= {"parameters": parameters(build_empty(name)), "config": vars(presets[name].config)}
-        if name in MODELS and (terms := MODELS[name].terms()):
-            shown["published"] = terms
+        if name in MODELS and (said := terms(MODELS[name])):
+            shown["published"] = said
     return json.dumps(shown | card | {"last_logged": last_logged(name)}, indent=1)
