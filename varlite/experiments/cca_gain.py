@@ -57,9 +57,9 @@ def reproduce_cca(
     aligned = align(model, "fashion", runs / f"{model}-cca", None, options)
     names = {"start": model, "aligned": str(aligned.parent)}
     of = {"model": model, "num": num, "seed": 0, "weights_sha256": sha256(shipped(model))}
-    of |= {"aligned_sha256": sha256(aligned), "training": training_of(aligned.parent)}
+    of |= {"aligned_sha256": sha256(aligned)}
     path = out / "cca.json"
-    record = open_record(path, of, {"arms": {}})
+    record = open_record(path, of, {"training": training_of(aligned.parent), "arms": {}})
     missing = [arm for arm in ARMS if arm not in record["arms"]]
     panel = Panel(num, MODELS[model].tokenizer) if missing else None
     for arm in missing:
