@@ -14,7 +14,7 @@ def align(
     weights: Path | None = None,
     training: Options = Options(),
 ) -> None:
-    """Distil guidance into a trained model (CCA): with --cfg 0 it then draws what is truer to its class, and less varied.
+    """Distil guidance into a trained model (CCA): its samples at --cfg 0 get truer to their class, and less varied.
 
     Sampling without guidance takes one pass a scale instead of two. OUT holds config.json, log.jsonl, checkpoint.pt,
     pictures drawn without guidance, and at the end model.safetensors, its tokenizer and card.json. The recipe has beta
