@@ -40,7 +40,7 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(cca_gain, "fashion_pictures", few)
     monkeypatch.setattr(cca_gain, "open_judges", some)
     monkeypatch.setattr(cca_gain, "Scorer", Means)
-    monkeypatch.setattr(cca_gain, "seconds_per_image", lambda loaded, batch: [0.1 / batch for _ in loaded])
+    monkeypatch.setattr(cca_gain, "seconds_per_image", lambda loaded, batch, rounds: [0.1 / batch for _ in loaded])
     return tmp_path
 
 
