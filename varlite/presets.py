@@ -165,16 +165,10 @@ def fashion(
     **others: Any,
 ) -> ModelPreset:
     """A small model: width 32 * depth, heads of 32, on the scales of its tokenizer. No recipe is the ladder's."""
+    scales = TOKENIZERS[tokenizer].config.scales
     shape = config(
-        depth=depth,
-        width=32 * depth,
-        classes=10,
-        vocab=512,
-        z=16,
-        scales=TOKENIZERS[tokenizer].config.scales,
-        gamma_init=0.1,
-        **others,
-    )
+        depth=depth, width=32 * depth, classes=10, vocab=512, z=16, scales=scales, gamma_init=0.1, **others
+    )  # fmt: skip
     return ModelPreset(shape, tokenizer, recipe or ladder(depth))
 
 

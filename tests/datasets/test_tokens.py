@@ -212,6 +212,7 @@ def test_tokens_made_at_every_step_are_those_that_would_be_kept(data):
     for passes, rows in ((0, torch.arange(20)), (3, torch.tensor([9, 50])), (1, torch.tensor([9, 50]))):
         (kept_BL, kept_B), (img, label_B) = cached.batch(rows, passes), fresh.batch(rows, passes)
         assert torch.equal(cached.encoded(kept_BL), fresh.encoded(img)) and torch.equal(kept_B, label_B)
+        assert torch.equal(cached.label(rows), kept_B) and torch.equal(fresh.label(rows), kept_B)
 
 
 def test_images_of_the_size_wanted_have_one_view_or_are_enlarged(tmp_path):

@@ -110,3 +110,11 @@ def test_what_cannot_be_aligned_is_refused_before_anything_is_written(trained, p
         with pytest.raises(ValueError, match=message):
             run(trained, tmp_path / "out", options=Options(recipe=(recipe,)))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_alignment_sees_as_many_views_as_the_recipe_says(trained, presets, tmp_path, views):
+    options = Options(device="cpu", steps=2, batch=8, recipe=(f"views={views}",))
+    run(trained, tmp_path / "out", options=options)
+    card = json.loads((tmp_path / "out" / "card.json").read_text())["training"]
+    assert card["recipe"]["views"] == views and math.isfinite(log_of(tmp_path / "out")[-1]["loss"])

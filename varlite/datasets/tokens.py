@@ -67,6 +67,10 @@ class TokenCache:
         rows = indices * views + passes % views
         return torch.from_numpy(self.tokens[rows.numpy()].astype(np.int64)), self.labels[rows]
 
+    def label(self, indices: torch.Tensor) -> torch.Tensor:
+        """Labels (B,) of the given examples."""
+        return self.labels[indices * self.meta["views"]]
+
     def encoded(self, idx_BL: torch.Tensor) -> torch.Tensor:
         """Tokens of what `batch` gives: they are."""
         return idx_BL
@@ -92,6 +96,10 @@ class FreshTokens:
         """(bytes (B, channels, H, W), labels (B,)) of the given images, as they are seen after so many passes."""
         img = self.dataset.images(indices, view_seed(self.seed, passes), self.flip)
         return img, self.dataset.labels[indices]  # after the images: see ImageFolder
+
+    def label(self, indices: torch.Tensor) -> torch.Tensor:
+        """Labels (B,) of the given images."""
+        return self.dataset.labels[indices]
 
     @torch.no_grad()
     def encoded(self, img: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from varlite.checkpoints.load import load, weights_file
 from varlite.datasets import open_dataset
-from varlite.datasets.tokens import TokenCache, cache_tokens
+from varlite.datasets.tokens import TokenCache, Tokens
 from varlite.io.files import read_about, sha256
 from varlite.io.provenance import command
 from varlite.models import Model, kind_of, require
@@ -30,13 +30,12 @@ from varlite.training.engine import Engine
 from varlite.training.options import Options
 from varlite.training.recipes import override
 from varlite.training.run import Run, identity
-from varlite.training.train_transformer import TransformerTraining, block_names
+from varlite.training.train_transformer import TransformerTraining, block_names, open_tokens
 
 
 @dataclass(frozen=True)
 class CCARecipe(TransformerRecipe):
-    """How a model is aligned. `contrast` is the paper's lambda: the larger, the stronger the tilt, and the less
-    diverse.
+    """How a model is aligned. `contrast` is the paper's lambda: the larger, the stronger the tilt, the less diverse.
 
     The paper, for ImageNet: beta 0.02, lambda 50 to 1000 by size, a rate of 2e-5, one pass over the data. With few
     classes lambda has to be far below their number, since the label of another image is often the image's own: with ten
@@ -67,21 +66,20 @@ class Alignment(TransformerTraining):
 
     def __init__(
         self, run: Run, engine: Engine, options: Options, recipe: CCARecipe, start: Model, vq: VQVAE,
-        caches: tuple[TokenCache, TokenCache],
+        splits: tuple[Tokens, TokenCache],
     ):  # fmt: skip
         learner = copy.deepcopy(start).train().requires_grad_(True)
-        super().__init__(run, engine, options, recipe, learner, vq, caches)
-        self.cache = caches[0]
+        super().__init__(run, engine, options, recipe, learner, vq, splits)
         self.start = start.to(engine.device).requires_grad_(False).eval()
         self.every = replace(self.every, log=min(self.every.log, 10))
 
     def loss(
-        self, idx_BL: torch.Tensor, label_B: torch.Tensor, chance_B: torch.Tensor
+        self, x: torch.Tensor, label_B: torch.Tensor, chance_B: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        idx = self.vq.scales.split(idx_BL)
+        idx = self.vq.scales.split(self.data.encoded(x))
         # Labels of images drawn at random, so that c' is distributed as c; by chance it may be the image's own.
-        rows_B = (chance_B.view(len(label_B), -1)[:, 0].cpu() * len(self.cache)).long()
-        label_B2 = torch.stack((label_B, self.cache.labels[rows_B].to(label_B.device)), 1)
+        rows_B = (chance_B.view(len(label_B), -1)[:, 0].cpu() * len(self.data)).long()
+        label_B2 = torch.stack((label_B, self.data.label(rows_B).to(label_B.device)), 1)
         with torch.no_grad():
             before_B2 = self.start.log_likelihood(self.vq, idx, label_B2).sum(-1)
         r_B2 = self.door("log_likelihood", self.vq, idx, label_B2).sum(-1) - before_B2
@@ -113,22 +111,22 @@ def align(start: str, data: str, out: Path, weights: Path | None = None, options
     if run.finished():
         return run.model_path
     size, channels = vq.image_size(), vq.config.channels
-    train, test = (open_dataset(data, split, size, channels, options.unreadable) for split in ("train", "test"))
+    train, test = (
+        open_dataset(data, split, size, channels, options.unreadable, as_published=recipe.views != 1)
+        for split in ("train", "test")
+    )
     names = model.class_names or train.classes
     if len(train.classes) != model.config.classes or list(names) != list(train.classes):
         raise ValueError(
             f"data: {data} has {len(train.classes)} classes ({', '.join(train.classes[:3])}, ...), and {start} was "
             f"trained on {model.config.classes} others: alignment needs those"
         )
-    engine.check_batch(min(recipe.batch, len(train.labels) * (1 + options.flip)))
+    engine.check_batch(min(recipe.batch, len(train.labels) * (1 + (options.flip and recipe.views == 1))))
     with run:
         if not run.begin({"data_sha256": train.checksum, "classes": train.classes}):
             return run.model_path
         run.say_data(train)
         vq = vq.to(engine.device).requires_grad_(False)
-        caches = (
-            cache_tokens(vq, data, "train", flip=options.flip, dataset=train),
-            cache_tokens(vq, data, "test", dataset=test),
-        )
-        run.say_skipped(caches[0].meta["skipped"] | caches[1].meta["skipped"])
-        return Alignment(run, engine, options, recipe, model, vq, caches).train()
+        splits = open_tokens(vq, data, (train, test), recipe, options)
+        run.say_skipped(splits[0].skipped | splits[1].skipped)
+        return Alignment(run, engine, options, recipe, model, vq, splits).train()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from varlite.checkpoints.load import load, load_tokenizer, weights_file
-from varlite.datasets import open_dataset
+from varlite.datasets import Dataset, open_dataset
 from varlite.datasets.batches import ahead, batch_indices, whole_passes
 from varlite.datasets.pixels import to_bytes
 from varlite.datasets.tokens import FreshTokens, TokenCache, Tokens, cache_tokens
@@ -76,11 +76,7 @@ def train(
             return run.model_path
         run.say_data(data_train)
         vq = vq.to(engine.device).requires_grad_(False)
-        views = {"views": recipe.views, "seed": options.seed}
-        tokens: Tokens = FreshTokens(vq, data_train, options.flip, options.seed)
-        if recipe.views:
-            tokens = cache_tokens(vq, data, "train", flip=options.flip, dataset=data_train, **views)
-        test_cache = cache_tokens(vq, data, "test", dataset=data_test, **views)
+        tokens, test_cache = open_tokens(vq, data, (data_train, data_test), recipe, options)
         run.say_skipped(tokens.skipped | test_cache.skipped)
         model, said = initial_model(config, options.seed, start, begun)
         if said and engine.main:
@@ -93,6 +89,18 @@ def train(
         if not recipe.views:
             run.say_skipped(tokens.skipped)
         return path
+
+
+def open_tokens(
+    vq: VQVAE, data: str, splits: tuple[Dataset, Dataset], recipe: TransformerRecipe, options: Options
+) -> tuple[Tokens, TokenCache]:
+    """Tokens to learn, kept or made at every step as `recipe.views` says, and those to validate on."""
+    train, test = splits
+    views = {"views": recipe.views, "seed": options.seed}
+    of_test = cache_tokens(vq, data, "test", dataset=test, **views)
+    if recipe.views == 0:
+        return FreshTokens(vq, train, options.flip, options.seed), of_test
+    return cache_tokens(vq, data, "train", flip=options.flip, dataset=train, **views), of_test
 
 
 def starting_point(
