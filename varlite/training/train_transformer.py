@@ -96,7 +96,7 @@ def open_tokens(
 ) -> tuple[Tokens, TokenCache]:
     """Tokens to learn, kept or made at every step as `recipe.views` says, and those to validate on."""
     train, test = splits
-    views = {"views": recipe.views, "seed": options.seed}
+    views: dict[str, Any] = {"views": recipe.views, "seed": options.seed}
     of_test = cache_tokens(vq, data, "test", dataset=test, **views)
     if recipe.views == 0:
         return FreshTokens(vq, train, options.flip, options.seed), of_test
