@@ -4,6 +4,7 @@ import shutil
 import pytest
 import torch
 
+from varlite.evaluation.judges.jury import Panel, fashion_pictures, open_judges, open_views
 from varlite.experiments import cca_gain
 from varlite.experiments.cca_gain import ARMS, load_cca, report, reproduce_cca
 from varlite.io.files import read_model, save_model
@@ -23,22 +24,18 @@ def quick(monkeypatch, tmp_path):
     (folder / "log.jsonl").write_text(json.dumps({"step": 2, "loss": 1.0, "own": -1.0, "other": -9.0, "seconds": 3}))
     (folder / "log.jsonl").write_text((folder / "log.jsonl").read_text() + "\n")
     monkeypatch.setattr(cca_gain, "align", lambda *_: folder / "model.safetensors")
-    fashion_pictures, open_judges = cca_gain.fashion_pictures, cca_gain.open_judges
 
-    def few(num, views):
-        reference, real, training = fashion_pictures(num, views)
-        rows = torch.arange(200)
-        return reference.part(rows), real, training.part(rows)
-
-    def some(*arguments):
-        return [judge for judge in open_judges(*arguments) if judge.name in JUDGES]
+    def few(tokenizer, num):
+        reference, real, training = fashion_pictures(num, open_views(tokenizer))
+        training = training.part(torch.arange(200))
+        judges = [judge for judge in open_judges(tokenizer, training) if judge.name in JUDGES]
+        return Panel(judges, reference.part(torch.arange(200)), real)
 
     class Means:
         def score(self, images, label_N):
             return dict.fromkeys(cca_gain.SCORES, images.float().mean().item())
 
-    monkeypatch.setattr(cca_gain, "fashion_pictures", few)
-    monkeypatch.setattr(cca_gain, "open_judges", some)
+    monkeypatch.setattr(cca_gain, "open_panel", few)
     monkeypatch.setattr(cca_gain, "Scorer", Means)
     monkeypatch.setattr(cca_gain, "seconds_per_image", lambda loaded, batch, rounds: [0.1 / batch for _ in loaded])
     return tmp_path
@@ -59,7 +56,7 @@ def test_alignment_is_scored_and_timed_beside_guidance_and_measured_once(quick, 
     report(record)
     assert capsys.readouterr().out.count("ms (batch 64)") == 3
     assert load_cca(quick) == record and load_cca(quick / "runs") is None
-    monkeypatch.setattr(cca_gain, "Panel", None)  # nothing is measured again
+    monkeypatch.setattr(cca_gain, "Scores", None)  # nothing is measured again
     assert reproduce_cca(quick, quick / "runs", NUM) == record
     with pytest.raises(ValueError, match=r"holds other measurements \(num is 20 there, 60 here\)"):
         reproduce_cca(quick, quick / "runs", 60)

@@ -15,29 +15,27 @@ import torch
 
 from varlite.checkpoints.cards import read_card, read_log
 from varlite.checkpoints.load import load, load_tokenizer, shipped
-from varlite.evaluation.judges.interface import Pictures
-from varlite.evaluation.judges.jury import ask, fashion_pictures, open_judges, open_views
+from varlite.evaluation.drawn_sets import draw_set
+from varlite.evaluation.judges.jury import open_panel
 from varlite.evaluation.judges.second_classifier import load_second_classifier, second_accuracy
 from varlite.evaluation.judges.verdict import Report, verdict
 from varlite.evaluation.judging import PANEL
 from varlite.evaluation.metrics import rounded
 from varlite.evaluation.request import Request
-from varlite.evaluation.samples import Samples
 from varlite.evaluation.small_models import Scorer
 from varlite.experiments.bands import SCORES, open_record
+from varlite.inference import prepare
 from varlite.io.files import sha256, write_json
 from varlite.io.places import RESULTS
 from varlite.io.provenance import command, machine, versions
 from varlite.io.records import read_object
 from varlite.presets import MODELS
 from varlite.speed.timing import seconds_per_image
-from varlite.tokenizer import fingerprint
 from varlite.training.cca import align
 from varlite.training.options import Options
 
 ARMS = {"before, cfg 0": ("start", 0.0), "after, cfg 0": ("aligned", 0.0), "before, cfg 1.5": ("start", 1.5)}
-BATCH = 64  # samples made at a time
-ROUNDS = {1: 60, BATCH: 9}  # how often batches of these sizes are timed
+ROUNDS = {1: 60, 64: 9}  # how often batches of these sizes are timed
 
 
 def load_cca(folder: Path = RESULTS) -> dict[str, Any] | None:
@@ -61,11 +59,11 @@ def reproduce_cca(
     path = out / "cca.json"
     record = open_record(path, of, {"training": training_of(aligned.parent), "arms": {}})
     missing = [arm for arm in ARMS if arm not in record["arms"]]
-    panel = Panel(num, MODELS[model].tokenizer) if missing else None
+    scores = Scores(num, MODELS[model].tokenizer) if missing else None
     for arm in missing:
         which, cfg = ARMS[arm]
-        assert panel is not None
-        record["arms"][arm] = {"weights": which, "cfg": cfg} | panel.scores(names[which], cfg, num, device)
+        assert scores is not None
+        record["arms"][arm] = {"weights": which, "cfg": cfg} | scores.of(names[which], cfg, num, device)
         write_json(path, record)
     if "order" not in record:
         reports = {arm: Report.read(found[PANEL], arm) for arm, found in record["arms"].items()}
@@ -93,30 +91,21 @@ def training_of(folder: Path) -> dict[str, Any]:
     return {key: card[key] for key in ("recipe", "seed", "minutes", "machine")} | {"curve": curve}
 
 
-class Panel:
-    """The scores of fashion-classifier and all judges, opened once."""
+class Scores:
+    """The scores of fashion-classifier and of the panel, opened once."""
 
     def __init__(self, num: int, tokenizer: str):
+        self.panel = open_panel(load_tokenizer(tokenizer), num)
         self.scorer, self.second = Scorer(), load_second_classifier()
-        vq = load_tokenizer(tokenizer)
-        self.views, self.tokenizer = open_views(vq), fingerprint(vq)
-        self.reference, self.real, training = fashion_pictures(num, self.views)
-        self.judges = open_judges(vq, training)
 
-    def scores(self, name: str, cfg: float, num: int, device: str | torch.device) -> dict[str, Any]:
+    def of(self, name: str, cfg: float, num: int, device: str | torch.device) -> dict[str, Any]:
         """Of `num` class-balanced samples of one model."""
-        samples = Samples(name, None, num, 0, settings(cfg), "float32", torch.device(device))
-        images, tokens = [], []
-        for start in range(0, num, BATCH):
-            images.append(samples.batch(slice(start, min(num, start + BATCH))))
-            assert samples.watch.tokens is not None  # a model with a likelihood draws codes
-            tokens.append(samples.watch.tokens)
-        pictures = Pictures(torch.cat(images), samples.labels, self.views)
-        pictures.once("drawn", lambda: torch.cat(tokens))
-        found = self.scorer.score(pictures.images, samples.labels)
-        found["second_accuracy"] = second_accuracy(self.second, pictures.images, samples.labels)
-        judged = ask(self.judges, pictures, self.reference, self.real, tokenizer=self.tokenizer)
-        return {"scores": rounded(found), PANEL: judged.record()}
+        model, tokenizer = load(name, device=device)
+        samples, _ = draw_set(prepare(model), tokenizer, self.panel.views, num, **settings(cfg))
+        assert samples.labels is not None
+        found = self.scorer.score(samples.images, samples.labels)
+        found["second_accuracy"] = second_accuracy(self.second, samples.images, samples.labels)
+        return {"scores": rounded(found), PANEL: self.panel.ask(samples).record()}
 
 
 def report(record: dict[str, Any]) -> None:
