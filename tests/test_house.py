@@ -8,8 +8,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "varlite"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each room may import those after it, itself and io. The reading path is the top level and models/.
-ORDER = ["nb", "commands", "experiments", "speed", "training", "evaluation", "checkpoints", "datasets", "hooks"]
-ORDER += ["reading path"]
+ORDER = ["nb", "commands", "experiments", "speed", "training", "evaluation", "export", "checkpoints", "datasets"]
+ORDER += ["hooks", "reading path"]
 BESIDE = {"nb": {"commands"}, "commands": {"nb"}, "checkpoints": {"datasets"}, "datasets": {"checkpoints"}}
 FREE = {"cli", "__main__", "__init__"}  # the table of commands, and the names that `varlite` offers
 

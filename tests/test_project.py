@@ -26,7 +26,9 @@ PINS = {
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text())
 LOCKED = {package["name"]: package for package in LOCK["package"] if package["name"] in PINS}
 TORCH_PINS_ITSELF = re.compile("nvidia|cuda|triton")  # and only on Linux
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(
+    path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
+)  # fmt: skip
 
 
 def read(name):
@@ -194,11 +196,34 @@ def outputs_of(cells, *unless_tagged):
             yield from cell.get("outputs", [])
 
 
-def test_every_cell_of_a_notebook_was_run(cells):
+def not_one_run(cells):
+    """What shows that the code cells are not the result of one run from top to bottom: [] if they are.
+
+    nbval lets a cell pass that was never run, whatever it would print, since it has no output to be compared with.
+    """
     code = [cell for cell in cells if cell["cell_type"] == "code" and "skip-execution" not in cell["tags"]]
-    # A cell that was never run has no output, and nbval would compare nothing.
-    assert [cell["source"] for cell in code if cell["execution_count"] is None] == []
-    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1)), "not one run from top to bottom"
+    never = [f"never run: {cell['source']}" for cell in code if cell["execution_count"] is None]
+    return never or [
+        f"run as {cell['execution_count']}, not {number}: {cell['source']}"
+        for number, cell in enumerate(code, 1)
+        if cell["execution_count"] != number
+    ]
+
+
+def test_every_cell_of_a_notebook_was_run_in_order(cells):
+    assert not_one_run(cells) == []
+
+
+@pytest.mark.parametrize(("counts", "complaint"), [
+    ([1, 2, 3], None), ([1, None, 2], "never run: 1"), ([2, 3, 4], "run as 2, not 1: 0"),
+    ([1, 3, 2], "run as 3, not 2: 1"),
+])  # fmt: skip
+def test_a_cell_that_was_never_run_or_run_out_of_order_is_found(counts, complaint):
+    cells = [{"cell_type": "code", "execution_count": count, "tags": [], "source": f"{i}"}
+             for i, count in enumerate(counts)]  # fmt: skip
+    assert next(iter(not_one_run(cells)), None) == complaint
+    left_out = {"cell_type": "code", "execution_count": None, "tags": ["skip-execution"], "source": ""}
+    assert not_one_run([{"cell_type": "markdown"}, left_out]) == []
 
 
 def test_no_cell_of_a_notebook_failed_or_complained(cells):

@@ -14,7 +14,8 @@ CARDS = {path.parent.name: json.loads(path.read_text()) for path in (ROOT / "dat
 
 
 @pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_the_snippets_run(snippet):
+def test_the_snippets_run(snippet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     exec(snippet, {})
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 def table() -> dict[str, Callable[..., None]]:
     """Every command by name. Imported here, so that Ctrl-C is caught from the start."""
-    from varlite.commands import align, bench, convert, data, edit, evaluate, info, reproduce, sample, train
+    from varlite.commands import align, bench, convert, data, edit, evaluate, export, info, reproduce, sample, train
 
     return {
         "sample": sample.sample,
@@ -30,6 +30,7 @@ def table() -> dict[str, Callable[..., None]]:
         "fetch": data.fetch,
         "tokenize": data.tokenize,
         "convert": convert.convert,
+        "export": export.export,
         "info": info.info,
     }
 

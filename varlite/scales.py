@@ -86,8 +86,8 @@ class Scales:
 
     def levels(self, device: torch.device | str | None = None) -> torch.Tensor:
         """Scale k of each token, shape (L,)."""
-        lengths = torch.tensor(self.lengths, device=device)
-        return torch.repeat_interleave(torch.arange(self.K, device=device), lengths, output_size=self.total)
+        ends_K = torch.tensor([end for _, end in self.spans], device=device)
+        return (torch.arange(self.total, device=device)[:, None] >= ends_K).sum(1)
 
     def block_causal_mask(self, device: torch.device | str | None = None) -> torch.Tensor:
         """(L, L) booleans, True where the token of the row may see that of the column: its own scale and coarser ones.

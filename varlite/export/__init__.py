@@ -1,0 +1,1 @@
+"""Models as ONNX, for where there is no Python: graphs, files, and a player that checks them."""
