@@ -3,6 +3,7 @@
 Everything in it is real: an image of the data set, its token maps, and what the decoder makes of the first of them.
 """
 
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,7 +17,7 @@ from varlite.nb.plots import scale_colours
 from varlite.tokenizer import VQVAE
 
 INK, FAINT, PAPER = "#333333", "#8a8a8a", "#eef0f3"
-WIDTH, HEIGHT = 10.0, 3.9  # inches, which are also the units of the drawing
+ENDS, HEIGHT = 2.4, 3.9  # inches, which are also the units of the drawing: room at either side, and height
 MAPS, INPUTS, TALLEST = 2.32, 0.22, 0.98  # bottoms of the two rows of panels, and the side of the largest panel
 
 
@@ -33,20 +34,20 @@ def system_picture(tokenizer: VQVAE, img_3HW: torch.Tensor, name: str = "") -> l
         idx = tokenizer.encode(img_3HW[None] * 2 - 1)
         so_far = [(tokenizer.decode(idx[: k + 1])[0] + 1) / 2 for k in range(len(idx))]
     shapes, colours, K = tokenizer.scales.shapes, scale_colours(tokenizer.scales.K), tokenizer.scales.K
-    axis = sheet()
-    left, right = 2.42, 7.62  # the columns of the scales lie between
-    step = (right - left) / K
-    side = min(TALLEST, 0.8 * step)
+    step = max(5.2 / K, 0.84)
+    side, small = min(TALLEST, 0.8 * step), {"size": 9.5 if K <= 6 else 8}
+    left, right = ENDS, ENDS + K * step  # the columns of the scales lie between
+    axis = sheet(right + ENDS)
     shade_V = shades(tokenizer.quantizer.codebook.weight)
     band(axis, left, right)
     for k, (shape, colour) in enumerate(zip(shapes, colours, strict=True)):
         x = left + (k + 0.5) * step
         idx_hw = idx[k][0].view(shape).cpu()
         token_map(axis, shade_V[idx_hw], (x, MAPS), side, colour)
-        label(axis, x, MAPS + side + 0.13, f"$r_{{{k + 1}}}$  {shape[0]} x {shape[1]}", colour, weight="bold")
-        column(axis, x, side, colour)
+        label(axis, x, MAPS + side + 0.13, f"$r_{{{k + 1}}}$  {shape[0]} x {shape[1]}", colour, weight="bold", **small)
+        column(axis, x, side, colour, **small)
         if k == 0:
-            class_chip(axis, x, side, name)
+            box(axis, x, INPUTS + side / 2, side, side, fill(f"class {name}", 11), **small)
         else:
             picture(axis, so_far[k - 1], (x, INPUTS), side, colours[k - 1])
         if k + 1 < K:
@@ -65,11 +66,11 @@ def shades(codes_VZ: torch.Tensor) -> torch.Tensor:
 # The parts of the drawing
 
 
-def sheet() -> Axes:
+def sheet(width: float) -> Axes:
     """An empty figure in inches, opaque, so that it reads on a dark page as well."""
-    figure = plt.figure(figsize=(WIDTH, HEIGHT), dpi=100, facecolor="white")
+    figure = plt.figure(figsize=(width, HEIGHT), dpi=100, facecolor="white")
     axis = figure.add_axes((0, 0, 1, 1))
-    axis.set(xlim=(0, WIDTH), ylim=(0, HEIGHT), aspect="equal")
+    axis.set(xlim=(0, width), ylim=(0, HEIGHT), aspect="equal")
     axis.set_axis_off()
     return axis
 
@@ -87,14 +88,16 @@ def arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], colo
     )  # fmt: skip
 
 
-def box(axis: Axes, x: float, y: float, width: float, height: float, text: str, colour: Any = INK) -> None:
+def box(
+    axis: Axes, x: float, y: float, width: float, height: float, text: str, colour: Any = INK, **style: Any
+) -> None:
     """A rounded box around its name."""
     shape = FancyBboxPatch(
         (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.08", facecolor="white",
         edgecolor=colour, linewidth=1.4, zorder=3,
     )  # fmt: skip
     axis.add_patch(shape)
-    label(axis, x, y, text, zorder=4)
+    label(axis, x, y, text, zorder=4, **style)
 
 
 def picture(axis: Axes, img_3HW: torch.Tensor, at: tuple[float, float], side: float, colour: Any = INK) -> None:
@@ -129,17 +132,12 @@ def band(axis: Axes, left: float, right: float) -> None:
         axis.text(left - 0.1, y, name, color=INK, fontsize=9.5, ha="right", va="center", linespacing=1.35)
 
 
-def column(axis: Axes, x: float, side: float, colour: Any) -> None:
+def column(axis: Axes, x: float, side: float, colour: Any, **style: Any) -> None:
     """What is given below, predicts the map above."""
     middle = (INPUTS + TALLEST + MAPS) / 2
     arrow(axis, (x, INPUTS + side + 0.03), (x, middle - 0.17), colour)
     arrow(axis, (x, middle + 0.17), (x, MAPS - 0.03), colour)
-    box(axis, x, middle, 0.8 * side, 0.32, "predict", colour)
-
-
-def class_chip(axis: Axes, x: float, side: float, name: str) -> None:
-    """The class, which is all that the first scale is given."""
-    box(axis, x, INPUTS + side / 2, side, side, f"class\n{name}" if name else "class")
+    box(axis, x, middle, 0.8 * side, 0.32, "predict", colour, **style)
 
 
 def feed_back(axis: Axes, x: float, step: float, side: float, colour: Any) -> None:
@@ -152,16 +150,16 @@ def feed_back(axis: Axes, x: float, step: float, side: float, colour: Any) -> No
 
 def ends(axis: Axes, given: torch.Tensor, made: torch.Tensor, side: float, left: float, right: float) -> None:
     """The tokenizer: the image and the encoder at the left, the decoder and the image at the right."""
-    size, middle, note = 0.98, MAPS + side / 2, {"colour": FAINT, "size": 8.5}
+    size, middle, width = TALLEST, MAPS + side / 2, right + ENDS
     picture(axis, given, (0.6, middle - size / 2), size)
-    picture(axis, made, (WIDTH - 0.6, middle - size / 2), size)
+    picture(axis, made, (width - 0.6, middle - size / 2), size)
     box(axis, 1.72, middle, 0.86, 0.6, "encoder,\nquantizer")
-    box(axis, WIDTH - 1.72, middle, 0.86, 0.6, "decoder")
-    for start, end in ((1.12, 1.27), (2.17, left + 0.07), (right - 0.05, WIDTH - 2.17), (WIDTH - 1.27, WIDTH - 1.12)):
+    box(axis, width - 1.72, middle, 0.86, 0.6, "decoder")
+    for start, end in ((1.12, 1.27), (2.17, left + 0.07), (right - 0.05, width - 2.17), (width - 1.27, width - 1.12)):
         arrow(axis, (start, middle), (end, middle))
     for x, y, text in (
-        (1.16, MAPS + size + 0.24, "training: an image\ngives all maps at once"),
-        (WIDTH - 1.16, MAPS + size + 0.24, "sampling: map after map,\ndecoded at the end"),
-        (WIDTH - 1.16, INPUTS + TALLEST / 2, "all coarser maps, summed:\nthe picture so far"),
+        (1.16, middle + size / 2 + 0.24, "training: an image\ngives all maps at once"),
+        (width - 1.16, middle + size / 2 + 0.24, "sampling: map after map,\ndecoded at the end"),
+        (width - 1.16, INPUTS + TALLEST / 2, "all coarser maps, summed:\nthe picture so far"),
     ):
-        label(axis, x, y, text, **note)
+        label(axis, x, y, text, FAINT, size=8.5)
