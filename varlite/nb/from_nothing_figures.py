@@ -30,9 +30,9 @@ def learning_to_draw(name: str, classes: Sequence[str], steps: Sequence[int] = S
 def block_mask(mask_LL: torch.Tensor, scales: Scales) -> None:
     """An attention mask; the cells that a row may see are in the colour of the row's scale."""
     (axis,) = plots.panels(1, 4.2, 3.9)
-    colours = ["white", *plots.scale_colours(scales.K)]
+    colours = [to_rgb("white"), *plots.scale_colours(scales.K)]
     level_LL = torch.where(mask_LL, scales.levels()[:, None] + 1, 0)
-    maps.draw_map(axis, level_LL, ListedColormap([to_rgb(colour) for colour in colours]), scales.K)
+    maps.draw_map(axis, level_LL, ListedColormap(colours), scales.K)
     maps.draw_borders(axis, scales)
     axis.set_title("columns: what may be looked at", fontsize=9)
     axis.set_xlabel("rows: the token that is predicted", fontsize=9)

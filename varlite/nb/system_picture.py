@@ -115,7 +115,7 @@ def token_map(axis: Axes, shade_hw: torch.Tensor, at: tuple[float, float], side:
     cmap = LinearSegmentedColormap.from_list("", [(*colour, 0.25), colour, "#1d0b20"])
     (h, w), left = shade_hw.shape, x - side / 2
     edges = left + side * np.arange(w + 1) / w, y + side * np.arange(h, -1, -1) / h
-    lines = {"edgecolors": "white", "linewidth": min(1.0, 5 / max(h, w))}
+    lines: dict[str, Any] = {"edgecolors": "white", "linewidth": min(1.0, 5 / max(h, w))}
     axis.pcolormesh(*edges, shade_hw.numpy(), cmap=cmap, vmin=0, vmax=1, zorder=3, **lines)
     axis.add_patch(Rectangle((left, y), side, side, fill=False, edgecolor=colour, linewidth=1.6, zorder=4))
 

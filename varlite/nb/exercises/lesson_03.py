@@ -100,7 +100,7 @@ def exercise_4(sample: Any) -> str:
         found = function(sample)(model, label_B, 1.5, torch.Generator().manual_seed(3))
     if not isinstance(found, list | tuple) or len(found) != len(right):
         raise Off(f"This should return a list of {len(right)} token maps, and returns {kind(found)}.")
-    equal = []
+    equal: list[str] = []
     for name, mine_Bl, theirs_Bl in zip(scale_names(model.scales), found, right, strict=True):
         if getattr(mine_Bl, "shape", None) != theirs_Bl.shape:
             raise Off(f"The map {name} should be a tensor of shape {tuple(theirs_Bl.shape)}.")
