@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from jupyter_server import NotebookPage, jupyterlab
 
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "02_attention_maps.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04_attention_maps.ipynb"
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 

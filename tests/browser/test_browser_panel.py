@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from jupyter_server import NotebookPage, jupyterlab
 
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04_sampling.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06_sampling.ipynb"
 PICTURE = "img.widget-image"
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
