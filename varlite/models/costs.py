@@ -98,6 +98,11 @@ class TransformerCosts:
             return [Pass(b - a, b - a if a else 0, (b - a) * cls.in_sight(spans, k)) for k, (a, b) in enumerate(spans)]
         return [Pass(scales.total, scales.total - spans[0][1], cls.pairs(scales))]
 
+    @classmethod
+    def evaluations(cls, config: Any) -> int:
+        """How often sampling an image runs the model, guidance not counted: K scales, l tokens, a solver's steps."""
+        return len(cls.passes(config, "sampling"))
+
     @staticmethod
     def in_sight(spans: Sequence[tuple[int, int]], k: int) -> int:
         """How many tokens a token of step k attends to in sampling: all up to the end of its own step."""
