@@ -64,6 +64,6 @@ def validate_transformer(model: Model, tokenizer: VQVAE, cache: TokenCache, n: i
     count, device = min(n, len(cache)), next(model.parameters()).device
     for indices in torch.arange(count).split(250):
         rows, label_B = (x.to(device) for x in cache.batch(indices))
-        for name, figure_B in model.score(tokenizer, cache.example(model.scales, rows), label_B).items():
+        for name, figure_B in model.score(tokenizer, cache.example(tokenizer.scales, rows), label_B).items():
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + figure_B.sum().item()
     return {name: total / count for name, total in sums.items()}
