@@ -74,6 +74,10 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "raster": [{"scales": ONE}, {"scales": ONE, "adaln": False}],
     "markov": [{}, {"attn_norm": False, "shared_adaln": True}, {"scales": RECTANGULAR}],
     "maskgit": [{"scales": ONE}, {"scales": ONE, "attn_norm": False, "steps": 3}],
+    "flexvar": [
+        {"scales": ONE, "sides": [1, 2, 5], "trained": [[1, 2, 5], [1, 3, 4, 5]]},
+        {"scales": [[3, 5]], "sides": [1, [2, 3], [3, 5]], "trained": [[1, [3, 5]]], "shared_adaln": True},
+    ],
     "dit": [{"steps": 3}, {"steps": 4, "solver": "euler", "attn_norm": False}, {"steps": 1, "scales": RECTANGULAR}],
 }
 
@@ -91,8 +95,9 @@ def lively(kind: str, **changes) -> Any:
 
 
 def tokenizer_for(model) -> VQVAE:
-    """A tokenizer of the model's schedule."""
-    return tiny_tokenizer(scales=model.scales.sides, phi_shared=min(4, model.scales.K))
+    """A tokenizer that the model could have been trained with."""
+    scales = Scales.of(model.config.scales)
+    return tiny_tokenizer(scales=scales.sides, phi_shared=min(4, scales.K))
 
 
 def steps_of(model, x_BLZ: torch.Tensor) -> torch.Tensor:
@@ -124,7 +129,7 @@ def random_example(model, batch=2) -> Any:
     """What the model's loss takes."""
     if model.learns == "latents":
         return torch.randn(batch, model.config.z, *model.scales.last)
-    return random_tokens(model.scales, batch, model.config.vocab)
+    return random_tokens(model.config.scales, batch, model.config.vocab)
 
 
 def chances(model, label: float, batch=2) -> torch.Tensor:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from varlite.models import MVARConfig, RasterConfig, VARConfig
 from varlite.models.dit import DiTConfig
+from varlite.models.flexvar import FlexVARConfig
 from varlite.models.markov import MarkovConfig
 from varlite.models.maskgit import MaskGITConfig
 from varlite.tokenizer import TokenizerConfig
@@ -230,6 +231,7 @@ MODELS: dict[str, ModelPreset] = {
     "fashion-var-d4-unnormed": fashion(4, attn_norm=False),
     "fashion-markov-d4": fashion(4, None, MarkovConfig),
     "fashion-maskgit-d4": fashion(4, None, MaskGITConfig, "fashion-vq-raster"),
+    "fashion-flexvar-d4": fashion(4, None, FlexVARConfig, "fashion-vq-raster"),
     "fashion-dit-d4": fashion(4, None, DiTConfig, gamma_init=0.0),
     # On 3,426 pictures, 30 passes: past its best, since on one view of each the test loss turns up after some eleven.
     "emoji-var-d4": ModelPreset(

@@ -239,7 +239,7 @@ def test_another_schedule_works_or_is_refused_before_anything_is_drawn(model):
             generate(model, tokenizer, [1], scales=finer)
         return
     assert generate(model, tokenizer, [1], scales=finer).shape[-2:] == tokenizer.image_size(finer)
-    with pytest.raises(ValueError, match=f"this model has {model.scales.K} scales"):
+    with pytest.raises(ValueError, match=r"^scales: this model (has|starts)"):
         generate(model, tokenizer, [1], scales=type(finer).of([7]))
 
 

@@ -26,7 +26,8 @@ def latents(model, batch=2, seed=0) -> torch.Tensor:
 
 
 def test_the_small_models_of_all_families_have_equal_numbers_of_parameters():
-    names = ["fashion-var-d4", "fashion-raster-d4", "fashion-maskgit-d4", "fashion-markov-d4", "fashion-dit-d4"]
+    names = ["fashion-var-d4", "fashion-raster-d4", "fashion-maskgit-d4", "fashion-markov-d4", "fashion-flexvar-d4",
+             "fashion-dit-d4"]  # fmt: skip
     counts = {name: parameters(build_empty(name)) for name in names}
     print(counts)
     assert max(counts.values()) < 1.03 * min(counts.values())

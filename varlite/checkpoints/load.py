@@ -56,7 +56,7 @@ def load(
     source = named if fetched else _tokenizer_beside(path, named)
     if source is None:
         raise ValueError(f"{path} does not say which tokenizer it goes with: put tokenizer.safetensors beside it")
-    found, of_tokenizer, tokenizer = _open_tokenizer(source, model.scales, revision)
+    found, of_tokenizer, tokenizer = _open_tokenizer(source, Scales.of(model.config.scales), revision)
     _check_pair(path, about, model, found, of_tokenizer, tokenizer)
     if preset is not None and (terms := preset.terms()):
         print(f"{name}: {terms}", file=sys.stderr)

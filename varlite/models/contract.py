@@ -61,6 +61,11 @@ class Model(HubHabits, nn.Module):
     chances: int = 1  # random numbers in [0, 1) that the loss takes for an image; the first may drop its label
     class_names: list[str] | None = None  # where the file of weights has them
 
+    @classmethod
+    def scales_of(cls, config: Any) -> Scales:
+        """The schedule of sampling: the tokenizer's, where a model has none of its own."""
+        return Scales.of(config.scales)
+
     def measure(self, f_BZhw: torch.Tensor) -> None:
         """Look at some thousand latents of the training set, once, before the first step from random weights.
 
@@ -144,14 +149,17 @@ def set_dials(model: Model, dials: Mapping[str, Any] | Iterable[str]) -> None:
         if name not in model.dials:
             there = ", ".join(model.dials) or "none"
             raise ValueError(f"dials: {type(model).__name__} has no dial {name!r}; there are: {there}")
-        given[name] = value if isinstance(dials, Mapping) else _number(value, kinds[name])
+        given[name] = value if isinstance(dials, Mapping) else _parsed(value, kinds[name])
     if given:
         model.config = read_record(type(model.config), vars(model.config) | given, "dials")
+        model.scales = model.scales_of(model.config)
 
 
-def _number(text: str, kind: Any) -> Any:
-    """`text` as a number where `kind` is one; what is none stays as it is, and is refused for its type."""
+def _parsed(text: str, kind: Any) -> Any:
+    """`text` as a number or, cut at its commas, a list; what is none stays as it is, and is refused for its type."""
     try:
+        if kind is list:
+            return [int(part) for part in text.split(",")]
         return kind(text) if kind in (int, float) else text
     except ValueError:
         return text

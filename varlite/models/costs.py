@@ -50,6 +50,7 @@ class TransformerCosts:
     """
 
     spans: ClassVar[Any]
+    scales_of: ClassVar[Any]
     branches: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls, **options: Any):
@@ -92,7 +93,7 @@ class TransformerCosts:
 
         Teacher forcing computes all pairs and masks those that may not see each other; sampling computes what it needs.
         """
-        scales = Scales.of(config.scales)
+        scales = cls.scales_of(config)
         spans = cls.spans(scales)
         if what == "sampling":
             return [Pass(b - a, b - a if a else 0, (b - a) * cls.in_sight(spans, k)) for k, (a, b) in enumerate(spans)]

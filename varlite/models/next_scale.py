@@ -51,7 +51,7 @@ class NextScale(TransformerCosts, Model):
         super().__init__()
         c = self.config = config
         C = c.width
-        self.scales = Scales.of(c.scales)
+        self.scales = self.scales_of(c)
         self.class_embed = ClassEmbedding(c.classes, C)
         self.pos_start = nn.Parameter(torch.empty(self.spans(self.scales)[0][1], C))
         self.pos_LC = nn.Parameter(torch.empty(self.scales.total, C))
