@@ -16,6 +16,8 @@ from examples import (
 
 from varlite import edit, generate, prepare
 from varlite.checkpoints.load import convert, load
+from varlite.datasets.pixels import to_bytes
+from varlite.evaluation.drawn_sets import draw_set
 from varlite.io.files import read_model, save_model
 from varlite.models import KINDS, kind_of, register, require, set_dials
 
@@ -188,6 +190,16 @@ def test_logits_can_be_changed_before_the_draw_or_that_is_refused(model):
     generate(model, tokenizer_for(model), [1], top_p=0, on_logits=only_code_seven,
              on_scale=lambda step: seen.append(step.idx_Bl))  # fmt: skip
     assert seen and all((idx_Bl == 7).all() for idx_Bl in seen)
+
+
+def test_sets_for_the_panel_hold_the_tokens_that_the_images_decode_from(model):
+    tokenizer = tokenizer_for(model)
+    pictures, _ = draw_set(model, tokenizer, {}, 20)
+    assert pictures.has("drawn") == ("logits" in model.abilities)
+    if pictures.has("drawn"):
+        decoded = tokenizer.decode(tokenizer.scales.split(pictures.view("drawn").long()))
+        off = to_bytes((decoded + 1) / 2).int() - pictures.images.int()
+        assert off.abs().max() <= 1
 
 
 def test_a_saved_model_is_loaded_as_it_was(model, tmp_path):

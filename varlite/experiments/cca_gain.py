@@ -109,8 +109,9 @@ class Panel:
         images, tokens = [], []
         for start in range(0, num, BATCH):
             images.append(samples.batch(slice(start, min(num, start + BATCH))))
-            assert samples.watch.tokens is not None  # a model with a likelihood draws codes
-            tokens.append(samples.watch.tokens)
+            drawn = samples.watch.tokens(samples.tokenizer)
+            assert drawn is not None  # a model with a likelihood draws codes
+            tokens.append(drawn)
         pictures = Pictures(torch.cat(images), samples.labels, self.views)
         pictures.once("drawn", lambda: torch.cat(tokens))
         found = self.scorer.score(pictures.images, samples.labels)
