@@ -357,6 +357,6 @@ def test_fine_tuning_from_a_model_whose_card_has_only_scores_ends_with_a_card(tr
 
 
 def test_sharding_keeps_the_blocks_of_any_kind_whole():
-    names = {kind: stage2.block_names(found.config(depth=2, scales=EXAMPLES[kind][0].get("scales", SIDES)))
+    names = {kind: stage2.block_names(found.config(**{"depth": 2, "scales": SIDES} | EXAMPLES[kind][0]))
              for kind, found in KINDS.items() if kind in EXAMPLES}  # fmt: skip
     assert names["var"] == {"Block"} and names["mvar"] == {"MVARBlock"}
