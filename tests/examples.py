@@ -74,6 +74,11 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "raster": [{"scales": ONE}, {"scales": ONE, "adaln": False}],
     "markov": [{}, {"attn_norm": False, "shared_adaln": True}, {"scales": RECTANGULAR}],
     "maskgit": [{"scales": ONE}, {"scales": ONE, "attn_norm": False, "steps": 3}],
+    "flexvar": [
+        {"scales": ONE, "sides": [1, 2, 5], "trained": [[1, 2, 5], [1, 3, 4, 5]]},
+        {"scales": [[3, 5]], "sides": [1, [2, 3], [3, 5]], "trained": [[1, [3, 5]]], "shared_adaln": True},
+    ],
+    "dit": [{"steps": 3}, {"steps": 4, "solver": "euler", "attn_norm": False}, {"steps": 1, "scales": RECTANGULAR}],
 }
 
 
@@ -90,8 +95,9 @@ def lively(kind: str, **changes) -> Any:
 
 
 def tokenizer_for(model) -> VQVAE:
-    """A tokenizer of the model's schedule."""
-    return tiny_tokenizer(scales=model.scales.sides, phi_shared=min(4, model.scales.K))
+    """A tokenizer that the model could have been trained with."""
+    scales = Scales.of(model.config.scales)
+    return tiny_tokenizer(scales=scales.sides, phi_shared=min(4, scales.K))
 
 
 def steps_of(model, x_BLZ: torch.Tensor) -> torch.Tensor:
@@ -117,6 +123,20 @@ def tiny_images(batch=2, side: int | tuple[int, int] = 10, channels=1) -> torch.
 
 def random_tokens(scales, batch=2, vocab=32) -> list[torch.Tensor]:
     return [torch.randint(vocab, (batch, length)) for length in Scales.of(scales).lengths]
+
+
+def random_example(model, batch=2) -> Any:
+    """What the model's loss takes."""
+    if model.learns == "latents":
+        return torch.randn(batch, model.config.z, *model.scales.last)
+    return random_tokens(model.config.scales, batch, model.config.vocab)
+
+
+def chances(model, label: float, batch=2) -> torch.Tensor:
+    """The same random numbers for a loss at every call, but for the first of each image, which may drop its label."""
+    chance_Bn = torch.rand(batch, model.chances, generator=torch.Generator().manual_seed(4))
+    chance_Bn[:, 0] = label
+    return chance_Bn
 
 
 def random_inputs(model, batch=2) -> torch.Tensor:

@@ -107,6 +107,16 @@ def keep_features(f_BZhw: torch.Tensor, keep_hw: torch.Tensor) -> Hook:
     return on_scale
 
 
+def keep_latents(f_BZhw: torch.Tensor, keep_hw: torch.Tensor, thin: bool) -> Hook:
+    """The hook of models of latents, which keep no tokens: put the image's own latents back where `keep_hw` says so."""
+
+    def on_scale(step: Step) -> None:
+        keep_l1 = keep_at_scale(keep_hw, step.k, step.scales, thin)[:, None]
+        step.h_BlZ = torch.where(keep_l1, f_BZhw.flatten(2).transpose(1, 2), step.h_BlZ)
+
+    return on_scale
+
+
 def fill(img_B3HW: torch.Tensor, keep_HW: torch.Tensor) -> torch.Tensor:
     """The image with what is not kept replaced by a smooth continuation of what is; grey (0) where nothing is kept.
 
@@ -180,7 +190,9 @@ def edit(
         raise ValueError(f"labels must be one for each of the {len(img_B3HW)} images, got {len(label_B)}")
     keep_HW = F.interpolate(keep_hw[None, None].float(), size=size)[0, 0].bool()
     f_BZhw = tokenizer.features(fill(img_B3HW, keep_HW) if hide else img_B3HW, scales)
-    if thin:
+    if model.learns == "latents":
+        put_back = keep_latents(f_BZhw, keep_hw, thin)
+    elif thin:
         put_back = keep_features(f_BZhw, keep_hw)
     else:
         put_back = keep_tokens(tokenizer.quantizer.encode(f_BZhw, scales)[0], keep_hw)

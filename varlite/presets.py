@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from varlite.models import MVARConfig, RasterConfig, VARConfig
+from varlite.models.dit import DiTConfig
+from varlite.models.flexvar import FlexVARConfig
 from varlite.models.markov import MarkovConfig
 from varlite.models.maskgit import MaskGITConfig
 from varlite.tokenizer import TokenizerConfig
@@ -165,10 +167,8 @@ def fashion(
     **others: Any,
 ) -> ModelPreset:
     """A small model: width 32 * depth, heads of 32, on the scales of its tokenizer. No recipe is the ladder's."""
-    scales = TOKENIZERS[tokenizer].config.scales
-    shape = config(
-        depth=depth, width=32 * depth, classes=10, vocab=512, z=16, scales=scales, gamma_init=0.1, **others
-    )  # fmt: skip
+    scales, others = TOKENIZERS[tokenizer].config.scales, {"gamma_init": 0.1} | others
+    shape = config(depth=depth, width=32 * depth, classes=10, vocab=512, z=16, scales=scales, **others)
     return ModelPreset(shape, tokenizer, recipe or ladder(depth))
 
 
@@ -224,6 +224,8 @@ MODELS: dict[str, ModelPreset] = {
     "fashion-var-d4-unnormed": fashion(4, attn_norm=False),
     "fashion-markov-d4": fashion(4, None, MarkovConfig),
     "fashion-maskgit-d4": fashion(4, None, MaskGITConfig, "fashion-vq-raster"),
+    "fashion-flexvar-d4": fashion(4, None, FlexVARConfig, "fashion-vq-raster"),
+    "fashion-dit-d4": fashion(4, None, DiTConfig, gamma_init=0.0),
     # On 3,426 pictures, 30 passes: past its best, since on one view of each the test loss turns up after some eleven.
     "emoji-var-d4": ModelPreset(
         VARConfig(depth=4, width=128, classes=9, vocab=1024, z=16, scales=EMOJI_SCALES, gamma_init=0.1),

@@ -13,7 +13,7 @@ def test_the_table_is_printed_and_the_record_written(varlite, tmp_path, monkeypa
     status, stdout, _ = varlite("bench", "--batch", 2, "--rounds", 1, "--device", "cpu", "--out", "new/bench.json")
     assert (status, stdout) == (0, "batch 2\n")
     assert json.loads((tmp_path / "new/bench.json").read_text()) == {"batch": 2}
-    assert asked == [("fashion-var-d4", 2, "sample", torch.device("cpu"), 1, "float32", False, None)]
+    assert asked == [("fashion-var-d4", 2, "sample", torch.device("cpu"), 1, "float32", False, None, ())]
 
 
 @pytest.mark.parametrize(

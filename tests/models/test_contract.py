@@ -2,12 +2,24 @@
 
 import pytest
 import torch
-from examples import EXAMPLES, LABELS, lively, random_tokens, steps_of, tiny_images, tokenizer_for
+from examples import (
+    EXAMPLES,
+    LABELS,
+    chances,
+    lively,
+    random_example,
+    random_tokens,
+    steps_of,
+    tiny_images,
+    tokenizer_for,
+)
 
 from varlite import edit, generate, prepare
 from varlite.checkpoints.load import convert, load
+from varlite.datasets.pixels import to_bytes
+from varlite.evaluation.drawn_sets import draw_set
 from varlite.io.files import read_model, save_model
-from varlite.models import KINDS, kind_of, register, require
+from varlite.models import KINDS, kind_of, register, require, set_dials
 
 ROWS = [(kind, changes) for kind, rows in EXAMPLES.items() for changes in rows]
 
@@ -65,26 +77,39 @@ def test_no_gradient_runs_from_a_step_to_the_input_of_a_later_one(model):
 
 def test_the_loss_reaches_every_parameter_and_no_part_of_the_tokenizer(model):
     tokenizer = tokenizer_for(model)
-    model.train().loss(tokenizer, random_tokens(model.scales), LABELS, chance_B=torch.ones(2)).backward()
+    model.train().loss(tokenizer, random_example(model), LABELS, chances(model, 1.0)).backward()
     assert not [name for name, w in model.named_parameters() if w.grad is None or not w.grad.any()]
     assert all(weight.grad is None for weight in tokenizer.parameters())
 
 
 def test_training_and_evaluation_agree_where_nothing_is_dropped(model):
-    tokenizer, idx, chance_B = tokenizer_for(model), random_tokens(model.scales), torch.ones(2)
-    torch.manual_seed(3)
-    trained = model.train().loss(tokenizer, idx, LABELS, chance_B)
-    torch.manual_seed(3)
-    assert torch.equal(model.eval().loss(tokenizer, idx, LABELS), trained)
+    tokenizer, example, chance_Bn = tokenizer_for(model), random_example(model), chances(model, 1.0)
+    trained = model.train().loss(tokenizer, example, LABELS, chance_Bn)
+    assert torch.equal(model.eval().loss(tokenizer, example, LABELS, chance_Bn), trained)
 
 
 def test_labels_are_dropped_in_training_mode_alone(model):
-    tokenizer, idx = tokenizer_for(model), random_tokens(model.scales)
-    losses = []
-    for mode, label_B, chance in ((True, LABELS, 0.0), (True, torch.full((2,), 10), 1.0), (False, LABELS, 0.0)):
-        torch.manual_seed(3)
-        losses.append(model.train(mode).loss(tokenizer, idx, label_B, torch.full((2,), chance)))
+    tokenizer, example, null = tokenizer_for(model), random_example(model), torch.full((2,), 10)
+    losses = [
+        model.train(mode).loss(tokenizer, example, label_B, chances(model, first))
+        for mode, label_B, first in ((True, LABELS, 0.0), (True, null, 1.0), (False, LABELS, 0.0))
+    ]
     assert torch.equal(losses[0], losses[1]) and losses[2] != losses[0]
+
+
+def test_the_loss_draws_no_random_numbers_but_those_that_it_is_given(model):
+    tokenizer, example, before = tokenizer_for(model), random_example(model), torch.get_rng_state()
+    model.train().loss(tokenizer, example, LABELS, chances(model, 0.5))
+    assert torch.equal(torch.get_rng_state(), before)
+    model.loss(tokenizer, example, LABELS)  # it is given none
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_score_is_of_every_image_and_the_same_at_every_call(model):
+    tokenizer, example = tokenizer_for(model), random_example(model)
+    first, again = (model.score(tokenizer, example, LABELS) for _ in range(2))
+    assert first["loss"].isfinite().all() and all(figure_B.shape == (2,) for figure_B in first.values())
+    assert all(torch.equal(figure_B, again[name]) for name, figure_B in first.items())
 
 
 def test_an_image_is_a_function_of_its_seed_whatever_its_batch(model):
@@ -101,7 +126,7 @@ def test_an_image_is_a_function_of_its_seed_whatever_its_batch(model):
 
 
 def test_guidance_of_zero_costs_nothing_and_changes_no_token(model):
-    """The null branch is skipped; with a guidance too small to tell, it is computed and leads to the same tokens."""
+    """The null branch is skipped; with a guidance too small to tell, it leads to the same tokens, or latents."""
     if "guidance" not in model.abilities:
         pytest.skip("no guidance")
     model, tokenizer, found = model.double(), tokenizer_for(model).double(), {}
@@ -109,12 +134,17 @@ def test_guidance_of_zero_costs_nothing_and_changes_no_token(model):
         rows, tokens = [], []
         hook = model.blocks[0].register_forward_pre_hook(lambda _, args, rows=rows: rows.append(len(args[0])))
         image = generate(model, tokenizer, LABELS, cfg=cfg, seeds=3,
-                         on_scale=lambda step, tokens=tokens: tokens.append(step.idx_Bl))  # fmt: skip
+                         on_scale=lambda step, tokens=tokens: tokens.append(drawn(model, step)))  # fmt: skip
         hook.remove()
         found[cfg] = rows, torch.cat(tokens, 1), image
     assert set(found[0][0]) == {2} and set(found[1e-12][0]) == {4}
-    assert torch.equal(found[0][1], found[1e-12][1])
+    torch.testing.assert_close(found[0][1], found[1e-12][1])  # of whole numbers: equal
     torch.testing.assert_close(found[0][2], found[1e-12][2])
+
+
+def drawn(model, step):
+    """The codes of a step, or the latents of a model that draws none."""
+    return step.idx_Bl if "logits" in model.abilities else step.h_BlZ
 
 
 def test_a_likelihood_is_the_score_of_every_token_under_each_label(model):
@@ -147,8 +177,12 @@ def test_prepare_changes_no_image(model):
     torch.testing.assert_close(after, before, atol=1e-4, rtol=0)
 
 
-def test_logits_can_be_changed_before_the_draw(model):
+def test_logits_can_be_changed_before_the_draw_or_that_is_refused(model):
     seen = []
+    if "logits" not in model.abilities:
+        with pytest.raises(ValueError, match="draws no codes"):
+            generate(model, tokenizer_for(model), [1], on_logits=seen.append)
+        return
 
     def only_code_seven(step):
         step.logits_BlV = torch.full_like(step.logits_BlV, -torch.inf).index_fill_(-1, torch.tensor([7]), 0.0)
@@ -156,6 +190,16 @@ def test_logits_can_be_changed_before_the_draw(model):
     generate(model, tokenizer_for(model), [1], top_p=0, on_logits=only_code_seven,
              on_scale=lambda step: seen.append(step.idx_Bl))  # fmt: skip
     assert seen and all((idx_Bl == 7).all() for idx_Bl in seen)
+
+
+def test_sets_for_the_panel_hold_the_tokens_that_the_images_decode_from(model):
+    tokenizer = tokenizer_for(model)
+    pictures, _ = draw_set(model, tokenizer, {}, 20)
+    assert pictures.has("drawn") == ("logits" in model.abilities)
+    if pictures.has("drawn"):
+        decoded = tokenizer.decode(tokenizer.scales.split(pictures.view("drawn").long()))
+        off = to_bytes((decoded + 1) / 2).int() - pictures.images.int()
+        assert off.abs().max() <= 1
 
 
 def test_a_saved_model_is_loaded_as_it_was(model, tmp_path):
@@ -190,7 +234,8 @@ def test_editing_with_everything_kept_is_the_reconstruction_or_is_refused(model)
         with pytest.raises(ValueError, match="cannot be edited"):
             edit(model, tokenizer, img, keep, LABELS)
         return
-    expected = (tokenizer.decode(tokenizer.encode(img)) + 1) / 2
+    of_tokens, of_latents = tokenizer.decode(tokenizer.encode(img)), tokenizer.to_image(tokenizer.features(img))
+    expected = ((of_latents if model.learns == "latents" else of_tokens) + 1) / 2
     torch.testing.assert_close(edit(model, tokenizer, img, keep, LABELS), expected, atol=1e-5, rtol=0)
 
 
@@ -206,7 +251,7 @@ def test_another_schedule_works_or_is_refused_before_anything_is_drawn(model):
             generate(model, tokenizer, [1], scales=finer)
         return
     assert generate(model, tokenizer, [1], scales=finer).shape[-2:] == tokenizer.image_size(finer)
-    with pytest.raises(ValueError, match=f"this model has {model.scales.K} scales"):
+    with pytest.raises(ValueError, match=r"^scales: this model (has|starts)"):
         generate(model, tokenizer, [1], scales=type(finer).of([7]))
 
 
@@ -217,6 +262,33 @@ def test_costs_are_those_of_the_operations_and_the_weights_of_the_model(model):
     assert model.flops(model.config, "sampling") > 0
     with pytest.raises(ValueError, match="what must be forward, sampling or training, got 'backward'"):
         model.flops(model.config, "backward")
+
+
+def test_sampling_runs_the_model_as_often_as_its_costs_say(model):
+    passes = []
+    model.blocks[0].register_forward_pre_hook(lambda *_: passes.append(1))
+    generate(model, tokenizer_for(model), [1])
+    assert len(passes) == model.evaluations(model.config)
+
+
+def test_dials_change_how_a_model_samples_and_what_that_costs_and_nothing_else(model):
+    if "steps" not in model.dials:
+        with pytest.raises(ValueError, match=f"{type(model).__name__} has no dial 'steps'; there are: "):
+            set_dials(model, {"steps": 4})
+        return
+    before, weights = model.evaluations(model.config), model.state_dict()
+    set_dials(model, {"steps": model.config.steps + 2})
+    assert model.evaluations(model.config) > before and model.state_dict().keys() == weights.keys()
+    set_dials(model, [f"steps={model.config.steps - 2}"])
+    assert model.evaluations(model.config) == before
+    for wrong, message in [
+        ({"depth": 3}, "no dial 'depth'"),
+        (["steps=many"], "'steps' must be an integer, got \"many\""),
+        (["steps"], "'steps' must be an integer"),
+        ({"steps": 0}, "steps must be at least 1"),
+    ]:
+        with pytest.raises(ValueError, match=f"^dials: .*{message}"):
+            set_dials(model, wrong)
 
 
 def test_a_missing_ability_is_told_in_one_line():

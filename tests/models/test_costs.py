@@ -10,6 +10,7 @@ from varlite.experiments.paper_tables import read_table
 from varlite.experiments.scaling_laws import flops, flops_by_part, parameters, size
 from varlite.models import MVARConfig, RasterConfig, VARConfig, kind_of
 from varlite.models.costs import TransformerCosts
+from varlite.models.dit import DiT, DiTConfig
 from varlite.models.markov import MarkovConfig
 from varlite.models.maskgit import MaskGIT, MaskGITConfig
 from varlite.presets import MODELS
@@ -139,6 +140,26 @@ def test_the_cost_of_filling_in_a_map_is_what_a_counter_counts():
     with torch.no_grad():
         assert counted(passes) == MaskGIT.flops(config, "sampling")
         assert counted(lambda: model(h_BlZ[:1], hidden_Bl[:1], torch.tensor([1]))) == MaskGIT.flops(config)
+
+
+def test_the_cost_of_following_a_velocity_is_what_a_counter_counts():
+    config = DiTConfig(**SMALL, steps=3)
+    model, x = DiT(config).eval(), torch.randn(1, config.z, 5, 5)
+
+    def passes():
+        for t in range(model.evaluations(config)):
+            model.guided(x, t / 10, torch.tensor([1]), cfg=1.5)
+
+    with torch.no_grad():
+        assert counted(passes) == DiT.flops(config, "sampling")
+        assert counted(lambda: model(x, torch.rand(1), torch.tensor([1]))) == DiT.flops(config)
+
+
+def test_evaluations_are_scales_tokens_passes_or_a_solvers_steps():
+    small, one = dict(SMALL), SMALL | {"scales": [4]}
+    configs = [VARConfig(**small), RasterConfig(**one), MaskGITConfig(**one, steps=3), DiTConfig(**small, steps=6),
+               DiTConfig(**small, steps=6, solver="euler")]  # fmt: skip
+    assert [kind_of(config).model.evaluations(config) for config in configs] == [4, 16, 3, 11, 6]
 
 
 def test_training_costs_three_times_a_forward_pass():

@@ -198,8 +198,8 @@ def test_dropped_labels_are_those_whose_chance_is_below_the_share():
     model, tokenizer = lively_var(class_dropout=0.5).train(), tiny_tokenizer()
     idx, label_B = random_tokens(SIDES, batch=2), torch.tensor([1, 2])
     null = torch.full_like(label_B, model.class_embed.null)
-    dropped = model.loss(tokenizer, idx, label_B, torch.tensor([0.1, 0.2]))
-    kept = model.loss(tokenizer, idx, label_B, torch.tensor([0.5, 0.9]))
+    dropped = model.loss(tokenizer, idx, label_B, torch.tensor([[0.1], [0.2]]))
+    kept = model.loss(tokenizer, idx, label_B, torch.tensor([[0.5], [0.9]]))
     model.eval()
     assert torch.equal(dropped, model.loss(tokenizer, idx, null))
     assert torch.equal(kept, model.loss(tokenizer, idx, label_B))
@@ -357,6 +357,6 @@ def test_fine_tuning_from_a_model_whose_card_has_only_scores_ends_with_a_card(tr
 
 
 def test_sharding_keeps_the_blocks_of_any_kind_whole():
-    names = {kind: stage2.block_names(found.config(depth=2, scales=EXAMPLES[kind][0].get("scales", SIDES)))
+    names = {kind: stage2.block_names(found.config(**{"depth": 2, "scales": SIDES} | EXAMPLES[kind][0]))
              for kind, found in KINDS.items() if kind in EXAMPLES}  # fmt: skip
     assert names["var"] == {"Block"} and names["mvar"] == {"MVARBlock"}

@@ -7,6 +7,7 @@ import torch
 from varlite.io.meta import on_meta
 from varlite.models import kind_of
 from varlite.presets import MODELS, TOKENIZERS
+from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
 
@@ -31,7 +32,7 @@ def random_model(name: str) -> tuple[Any, VQVAE]:
         weights = {k: random_tensor(k, t.shape) for k, t in module.state_dict().items()}
         module.load_state_dict(weights, assign=True)
         modules.append(module.eval())
-    modules[1].scales = modules[0].scales
+    modules[1].scales = Scales.of(modules[0].config.scales)
     return modules[0], modules[1]
 
 

@@ -7,6 +7,7 @@ load("var-d16", weights="folder or file")       published weights that lie here,
 """
 
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from varlite.checkpoints.key_map import from_published, to_published
 from varlite.checkpoints.pth import holds_tokenizer, read_pth, tokenizer_config, transformer_config
 from varlite.io.files import atomic, clear_half_written, save_model
 from varlite.io.places import CHECKPOINTS, expand_home
-from varlite.models import Model, kind_of, require
+from varlite.models import Model, kind_of, require, set_dials
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig, fingerprint
@@ -34,6 +35,7 @@ def load(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     revision: str | None = None,
+    dials: Mapping[str, Any] | Iterable[str] = (),
 ) -> tuple[Model, VQVAE]:
     """A transformer and its tokenizer, in evaluation mode.
 
@@ -42,17 +44,19 @@ def load(
     caches, resumes, and with HF_HUB_OFFLINE=1 does without the network. Their licence, source, sampling settings and
     FID are printed on stderr.
     revision: commit of the hub repository, to pin what is fetched.
+    dials: what the model is to sample by instead of its defaults, such as {"steps": 4}; see `models.set_dials`.
 
     Raises ValueError for an unknown name, a file that is not what it should be, or a tokenizer other than the model was
-    trained with; FileNotFoundError for a missing file.
+    trained with, a dial that the model lacks; FileNotFoundError for a missing file.
     """
     path, about, model = open_transformer(name, weights, revision)
+    set_dials(model, dials)
     preset, named = MODELS.get(str(name)), about.get("tokenizer")
     fetched = preset is not None and preset.hub is not None and weights is None
     source = named if fetched else _tokenizer_beside(path, named)
     if source is None:
         raise ValueError(f"{path} does not say which tokenizer it goes with: put tokenizer.safetensors beside it")
-    found, of_tokenizer, tokenizer = _open_tokenizer(source, model.scales, revision)
+    found, of_tokenizer, tokenizer = _open_tokenizer(source, Scales.of(model.config.scales), revision)
     _check_pair(path, about, model, found, of_tokenizer, tokenizer)
     if preset is not None and (said := terms(preset)):
         print(f"{name}: {said}", file=sys.stderr)

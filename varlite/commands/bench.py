@@ -41,7 +41,7 @@ def bench(
     device = pick_device(model.device)
     if compile:
         check_compiler(device)
-    record = measure(model.model, batch, what, device, rounds, model.precision, compile, model.weights)
+    record = measure(model.model, batch, what, device, rounds, model.precision, compile, model.weights, model.dials)
     if out is not None:
         write_json(out, record)
     print(report(record))

@@ -34,6 +34,8 @@ class ModelOptions:
     device: Device = "auto"
     precision: Precision = "float32"
     """Of the matrix products; the half ones are for GPUs, int8 is for CPUs: faster, and other images."""
+    dials: tuple[str, ...] = ()
+    """What a model samples by that has dials of its own, as steps=4: `varlite info MODEL` shows them in its config."""
 
     def check(self) -> None:
         """Raises ValueError for weights that would not be used."""
@@ -54,6 +56,7 @@ class ModelOptions:
 
         return {
             "model": self.model,
+            **({"dials": list(self.dials)} if self.dials else {}),
             "weights_sha256": sha256(weights_file(self.model, self.weights)),
             "device": str(device),
             "versions": versions(),

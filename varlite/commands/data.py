@@ -74,6 +74,6 @@ def tokenize(
     cache = cache_tokens(vq, data, split, batch, flip, views=views, seed=seed)
     for name, reason in cache.skipped.items():
         print(f"not readable: {name} ({reason})", file=sys.stderr)
-    rows, L = cache.tokens.shape
+    rows, L = cache.rows.shape
     of_views = f" in {rows // len(cache)} views" if rows > len(cache) else ""
     print(f"{len(cache)} images{of_views} of {L} tokens in {cache.folder}")

@@ -72,7 +72,7 @@ def edit(
     model.check()
     check_request(image, mask, box, task, label, num, batch, out, grid)
     device = pick_device(model.device)
-    transformer, tokenizer = load(model.model, model.weights, device=device)
+    transformer, tokenizer = load(model.model, model.weights, device=device, dials=model.dials)
     scales, size = transformer.scales, tokenizer.image_size(transformer.scales)
     img_3HW, file_size = read_picture(image, size, tokenizer.config.channels)
     if mask is not None:

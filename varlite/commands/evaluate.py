@@ -88,5 +88,6 @@ def evaluate(
     request = Request(
         model.model, images, reference, features, metrics, num, seed, **vars(sampling), samples=samples,
         inception=inception, weights=model.weights, batch=batch, precision=model.precision, ssg=ssg, against=against,
+        dials=model.dials,
     )  # fmt: skip
     evaluate_any(request, out, card, data, pick_device(model.device))

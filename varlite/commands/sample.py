@@ -76,7 +76,7 @@ def sample(
     if compile:
         check_compiler(device)
     check_claim("out", out, grid=grid)
-    transformer, tokenizer = load(model.model, model.weights, device=device)
+    transformer, tokenizer = load(model.model, model.weights, device=device, dials=model.dials)
     known = model.classes(transformer.config.classes)
     chosen = parse_classes(classes, known)
     check_settings(sampling.cfg, sampling.top_k, sampling.top_p, transformer.config.vocab)

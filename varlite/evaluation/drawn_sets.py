@@ -20,13 +20,18 @@ class DrawnTokens:
         self._maps: dict[int, torch.Tensor] = {}
 
     def __call__(self, step: Step) -> None:
+        if not hasattr(step, "idx_Bl"):  # of a model that draws none
+            return
         # A model with one scale is at k = 0 in every step, and holds all tokens so far.
         self._maps = {**(self._maps if step.k else {}), step.k: step.idx_Bl}
 
-    @property
-    def tokens(self) -> torch.Tensor | None:
-        """The tokens (B, L) of the last batch; None of a model that draws none."""
-        return torch.cat(list(self._maps.values()), 1).int().cpu() if self._maps else None
+    def tokens(self, tokenizer: VQVAE) -> torch.Tensor | None:
+        """The tokens (B, L) that the images of the last batch decode from; None of a model that draws none.
+
+        They are the last L drawn, where a model has coarser maps than its tokenizer.
+        """
+        L = tokenizer.scales.total
+        return torch.cat(list(self._maps.values()), 1)[:, -L:].int().cpu() if self._maps else None
 
 
 def draw_set(
@@ -42,7 +47,7 @@ def draw_set(
     settings = settings | {"on_scale": watch}
     for img, _ in generate_many(model, tokenizer, label_N.tolist(), seed, 10 * classes, **settings):
         images.append(to_bytes(img.float()).cpu())
-        drawn += [] if watch.tokens is None else [watch.tokens]
+        drawn += [] if (tokens := watch.tokens(tokenizer)) is None else [tokens]
     seconds = (time.perf_counter() - start) / num
     found = Pictures(torch.cat(images), label_N, views)
     if drawn:

@@ -37,8 +37,7 @@ def kept_arrays(tokens: int) -> dict[str, Any]:
 
 def keep(images: Any, img_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
     """The blocks of a batch for `kept_arrays`."""
-    L = images.tokenizer.scales.total
-    drawn_BL = images.watch.tokens
+    L, drawn_BL = images.tokenizer.scales.total, images.watch.tokens(images.tokenizer)
     return {"img": img_BCHW, "drawn": torch.full((len(img_BCHW), L), -1) if drawn_BL is None else drawn_BL}
 
 

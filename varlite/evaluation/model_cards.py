@@ -9,6 +9,7 @@ from varlite.checkpoints.cards import read_card
 from varlite.checkpoints.load import load, load_tokenizer, weights_file
 from varlite.datasets import open_dataset
 from varlite.datasets.fashion import FashionMNIST
+from varlite.datasets.latents import CACHES
 from varlite.datasets.tokens import cache_tokens
 from varlite.evaluation.classifier import accuracy, load_classifier
 from varlite.evaluation.classify import classify, report
@@ -91,7 +92,7 @@ def on_test_split(name: str, kind: str | None, data: str) -> dict[str, Any]:
         test = open_dataset(data, "test", tokenizer.image_size(), tokenizer.config.channels)
         return rounded(validate_tokenizer(tokenizer, batches_of(test)))
     model, tokenizer = load(name)
-    cache = cache_tokens(tokenizer, data, "test")
+    cache = cache_tokens(tokenizer, data, "test", kept=CACHES[model.learns])
     if len(cache.meta["classes"]) != model.config.classes:
         raise ValueError(f"data: {data} has {len(cache.meta['classes'])} classes, {name} has {model.config.classes}")
     return rounded(validate_transformer(model, tokenizer, cache))

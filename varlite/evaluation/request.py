@@ -34,6 +34,7 @@ class Request:
     precision: Precision = "float32"
     ssg: float = 0.0
     against: tuple[Path, ...] = ()
+    dials: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -29,11 +29,11 @@ class Samples:
 
     def __init__(
         self, name: str, weights: Path | None, num: int | None, seed: int, settings: dict[str, Any],
-        precision: Precision, device: torch.device,
+        precision: Precision, device: torch.device, dials: tuple[str, ...] = (),
     ):  # fmt: skip
         check_room(num or 0)
         self.model: Any
-        self.model, self.tokenizer = load(name, weights, device=device)
+        self.model, self.tokenizer = load(name, weights, device=device, dials=dials)
         prepare(self.model, precision)
         check_settings(settings["cfg"], settings["top_k"], settings["top_p"], self.model.config.vocab)
         plain = {name: value for name, value in settings.items() if name != "ssg"}
@@ -45,7 +45,9 @@ class Samples:
         self.labels = class_balanced(default_num(count) if num is None else num, count)
         self.size, self.channels = self.tokenizer.image_size(), self.tokenizer.config.channels
         self.record = {"weights_sha256": sha256(path), "tokenizer_sha256": fingerprint(self.tokenizer)}
-        self.plan = self.record | {"seed": seed, "settings": settings, "precision": precision}
+        self.plan: dict[str, Any] = self.record | {"seed": seed, "settings": settings, "precision": precision}
+        if dials:
+            self.plan["dials"] = list(dials)
         self.class_counts: dict[str, int] = {}  # equal
 
     def __len__(self) -> int:

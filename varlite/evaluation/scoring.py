@@ -124,7 +124,7 @@ class Task:
         if request.images is None:
             return Samples(
                 request.model, request.weights, request.num, request.seed, request.settings, request.precision,
-                self.device,
+                self.device, request.dials,
             )  # fmt: skip
         images = open_images("images", request.images, channels)
         if not len(images):

@@ -57,15 +57,13 @@ def codebook_health(usage_KV: torch.Tensor) -> dict[str, Any]:
 
 @torch.inference_mode()
 def validate_transformer(model: Model, tokenizer: VQVAE, cache: TokenCache, n: int = 2000) -> dict[str, float]:
-    """Cross-entropy and token error over the first n examples, all tokens and last scale; no label is dropped."""
+    """Means over the first n examples of what the model's `score` gives, each as `val_` and its name; no label is
+    dropped. Of a model of tokens: cross-entropy and token error, over all tokens and over the last scale."""
     model.eval()
-    start, sums, count = model.scales.spans[-1][0], torch.zeros(4), min(n, len(cache))
-    device = next(model.parameters()).device
-    for rows in torch.arange(count).split(250):
-        idx_BL, label_B = (x.to(device) for x in cache.batch(rows))
-        loss_BL, error_BL = model.score_tokens(tokenizer, model.scales.split(idx_BL), label_B)
-        sums += torch.stack(
-            [x.mean(1).sum() for x in (loss_BL, loss_BL[:, start:], error_BL, error_BL[:, start:])]
-        ).cpu()
-    names = ("val_loss", "val_loss_last", "val_error", "val_error_last")
-    return dict(zip(names, (sums / count).tolist(), strict=True))
+    sums: dict[str, float] = {}
+    count, device = min(n, len(cache)), next(model.parameters()).device
+    for indices in torch.arange(count).split(250):
+        rows, label_B = (x.to(device) for x in cache.batch(indices))
+        for name, figure_B in model.score(tokenizer, cache.example(tokenizer.scales, rows), label_B).items():
+            sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + figure_B.sum().item()
+    return {name: total / count for name, total in sums.items()}

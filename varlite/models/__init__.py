@@ -7,7 +7,7 @@ A new model is one file in this folder that ends in `register("name", Model, Mod
 from importlib import import_module
 from pkgutil import iter_modules
 
-from varlite.models.contract import KINDS, Ability, Kind, Model, kind_of, register, require
+from varlite.models.contract import KINDS, Ability, Kind, Model, kind_of, register, require, set_dials
 from varlite.models.mvar import MVAR, MVARConfig
 from varlite.models.raster import Raster, RasterConfig
 from varlite.models.var import VAR, VARConfig
@@ -17,5 +17,5 @@ for _module in iter_modules(__path__):
 
 __all__ = [
     "KINDS", "MVAR", "VAR", "Ability", "Kind", "MVARConfig", "Model", "Raster", "RasterConfig", "VARConfig", "kind_of",
-    "register", "require",
+    "register", "require", "set_dials",
 ]  # fmt: skip

@@ -50,6 +50,7 @@ class TransformerCosts:
     """
 
     spans: ClassVar[Any]
+    scales_of: ClassVar[Any]
     branches: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls, **options: Any):
@@ -92,11 +93,16 @@ class TransformerCosts:
 
         Teacher forcing computes all pairs and masks those that may not see each other; sampling computes what it needs.
         """
-        scales = Scales.of(config.scales)
+        scales = cls.scales_of(config)
         spans = cls.spans(scales)
         if what == "sampling":
             return [Pass(b - a, b - a if a else 0, (b - a) * cls.in_sight(spans, k)) for k, (a, b) in enumerate(spans)]
         return [Pass(scales.total, scales.total - spans[0][1], cls.pairs(scales))]
+
+    @classmethod
+    def evaluations(cls, config: Any) -> int:
+        """How often sampling an image runs the model, guidance not counted: K scales, l tokens, a solver's steps."""
+        return len(cls.passes(config, "sampling"))
 
     @staticmethod
     def in_sight(spans: Sequence[tuple[int, int]], k: int) -> int:

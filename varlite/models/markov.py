@@ -46,7 +46,9 @@ class MarkovBlock(Block):
 class Markov(VAR):
     """VAR that forgets all scales before the last."""
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset(("cache", "guidance", "editing", "schedules", "likelihood"))
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        ("cache", "guidance", "logits", "editing", "schedules", "likelihood")
+    )
     flops_by_part = classmethod(block_formula)
 
     def make_block(self, drop_path: float) -> nn.Module:

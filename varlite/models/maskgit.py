@@ -43,7 +43,8 @@ class MaskGITConfig(RasterConfig):
 class MaskGIT(TransformerCosts, Model):
     """A bidirectional transformer that fills in hidden tokens."""
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset(("guidance", "editing"))
+    abilities: ClassVar[frozenset[Ability]] = frozenset(("guidance", "logits", "editing"))
+    dials: ClassVar[tuple[str, ...]] = ("steps", "choice")
     branches: ClassVar[tuple[str, ...]] = ("attn.proj", "ffn.fc2")
     flops_by_part = classmethod(block_formula)
 
@@ -81,20 +82,30 @@ class MaskGIT(TransformerCosts, Model):
 
     # Training
 
-    def hide(self, shape: torch.Size, device: torch.device, generator: torch.Generator | None = None) -> torch.Tensor:
-        """(B, l) booleans: hidden positions, ceil(l cos(pi/2 u)) of them in each row (section 3.1)."""
-        u_B1 = torch.rand(shape[0], 1, generator=generator).to(device)
-        order_Bl = torch.rand(shape, generator=generator).to(device).argsort(-1).argsort(-1)
-        return order_Bl < (shape[1] * (math.pi / 2 * u_B1).cos()).ceil()
+    @property
+    def chances(self) -> int:  # type: ignore[override]
+        """Of an image: one for its label, one for the number of hidden tokens, and one for each token."""
+        return 2 + self.scales.total
+
+    @staticmethod
+    def hide(u_B1: torch.Tensor, rank_Bl: torch.Tensor) -> torch.Tensor:
+        """(B, l) booleans: hidden positions, ceil(l cos(pi/2 u)) of them in each row (section 3.1), lowest ranks first.
+
+        Both arguments are random numbers in [0, 1).
+        """
+        return rank_Bl.argsort(-1).argsort(-1) < (rank_Bl.shape[1] * (math.pi / 2 * u_B1).cos()).ceil()
 
     def loss(
-        self, tokenizer: VQVAE, idx: list[torch.Tensor], label_B: torch.Tensor, chance_B: torch.Tensor | None = None
+        self, tokenizer: VQVAE, idx: list[torch.Tensor], label_B: torch.Tensor, chance_Bn: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Cross-entropy averaged over the hidden tokens. In training mode labels are dropped at random."""
+        """Cross-entropy averaged over the hidden tokens. In training mode labels are dropped at random.
+
+        `chance_Bn` are the random numbers in [0, 1) that decide about labels and hidden tokens; None draws them here.
+        """
+        chance_Bn = torch.rand(len(label_B), self.chances, device=label_B.device) if chance_Bn is None else chance_Bn
         if self.training:
-            chance_B = torch.rand(label_B.shape, device=label_B.device) if chance_B is None else chance_B
-            label_B = torch.where(chance_B < self.config.class_dropout, self.class_embed.null, label_B)
-        hidden_Bl = self.hide(idx[0].shape, label_B.device)
+            label_B = torch.where(chance_Bn[:, 0] < self.config.class_dropout, self.class_embed.null, label_B)
+        hidden_Bl = self.hide(chance_Bn[:, 1:2], chance_Bn[:, 2:])
         logits_BlV = self(tokenizer.embed(idx[0]).detach(), hidden_Bl, label_B)
         return F.cross_entropy(logits_BlV[hidden_Bl], idx[0][hidden_Bl])
 
@@ -102,7 +113,9 @@ class MaskGIT(TransformerCosts, Model):
         self, tokenizer: VQVAE, idx: list[torch.Tensor], label_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross-entropy and error (B, l), whose means are those over hidden tokens; the same are hidden every time."""
-        hidden_Bl = self.hide(idx[0].shape, label_B.device, torch.Generator().manual_seed(0))
+        always = torch.Generator().manual_seed(0)
+        u_B1, rank_Bl = (torch.rand(len(label_B), n, generator=always).to(label_B.device) for n in (1, idx[0].shape[1]))
+        hidden_Bl = self.hide(u_B1, rank_Bl)
         logits_BlV = self(tokenizer.embed(idx[0]), hidden_Bl, label_B)
         weight_Bl = hidden_Bl / hidden_Bl.float().mean()
         loss_Bl = F.cross_entropy(logits_BlV.transpose(1, 2), idx[0], reduction="none")

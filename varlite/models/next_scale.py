@@ -51,7 +51,7 @@ class NextScale(TransformerCosts, Model):
         super().__init__()
         c = self.config = config
         C = c.width
-        self.scales = Scales.of(c.scales)
+        self.scales = self.scales_of(c)
         self.class_embed = ClassEmbedding(c.classes, C)
         self.pos_start = nn.Parameter(torch.empty(self.spans(self.scales)[0][1], C))
         self.pos_LC = nn.Parameter(torch.empty(self.scales.total, C))
@@ -93,15 +93,15 @@ class NextScale(TransformerCosts, Model):
         return self.head(x, cond_BD)
 
     def loss(
-        self, tokenizer: VQVAE, idx: list[torch.Tensor], label_B: torch.Tensor, chance_B: torch.Tensor | None = None
+        self, tokenizer: VQVAE, idx: list[torch.Tensor], label_B: torch.Tensor, chance_Bn: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Cross-entropy averaged over all L tokens. In training mode labels are dropped at random, for guidance.
 
-        `chance_B` are the random numbers in [0, 1) that decide which; None draws them here.
+        `chance_Bn` are the random numbers in [0, 1) that decide which; None draws them here.
         """
         if self.training:
-            chance_B = torch.rand(label_B.shape, device=label_B.device) if chance_B is None else chance_B
-            label_B = torch.where(chance_B < self.config.class_dropout, self.class_embed.null, label_B)
+            chance_Bn = torch.rand(len(label_B), 1, device=label_B.device) if chance_Bn is None else chance_Bn
+            label_B = torch.where(chance_Bn[:, 0] < self.config.class_dropout, self.class_embed.null, label_B)
         with torch.no_grad():
             x_BLZ = self.inputs(tokenizer, idx)
         logits_BLV = self(x_BLZ, label_B)
@@ -229,7 +229,8 @@ def initialise(model: Any, small: tuple[str, ...] | None = None) -> None:
     std = math.sqrt(1 / (3 * c.width))
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    for weight in [m.weight for m in linears + embeddings] + [model.pos_start, model.pos_LC]:
+    positions = [getattr(model, name) for name in ("pos_start", "pos_LC") if hasattr(model, name)]
+    for weight in [m.weight for m in linears + embeddings] + positions:
         nn.init.trunc_normal_(weight, std=std, a=-2, b=2)
     for linear in linears:
         if linear.bias is not None:

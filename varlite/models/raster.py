@@ -31,7 +31,7 @@ class RasterConfig(VARConfig):
 class Raster(VAR):
     """VAR with a step for every token. Guidance has no scales to rise over: it is the same for all tokens."""
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset(("cache", "guidance", "likelihood"))
+    abilities: ClassVar[frozenset[Ability]] = frozenset(("cache", "guidance", "logits", "likelihood"))
 
     @staticmethod
     def spans(scales: Scales) -> tuple[tuple[int, int], ...]:

@@ -60,7 +60,7 @@ class VAR(NextScale):
     """Every token sees its own scale and all coarser ones."""
 
     abilities: ClassVar[frozenset[Ability]] = frozenset(
-        ("cache", "guidance", "editing", "schedules", "likelihood", "published names")
+        ("cache", "guidance", "logits", "editing", "schedules", "likelihood", "published names")
     )
 
     published_mark: ClassVar[str] = ""  # a tensor that only the published files of this kind hold; none for VAR's own

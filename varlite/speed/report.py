@@ -14,11 +14,10 @@ def report(record: dict[str, Any]) -> str:
     ]
     if record["what"] == "sample":
         rows.append(("decoder, times as fast", [shown(record["speedup"].get(name), "decoder") for name in ways]))
-        by_scale = zip(*(way["transformer_ms_by_scale"] for way in ways.values()), strict=True)
-        of_scale = zip(
-            names_of_steps(record["sides"], len(ways["plain"]["transformer_ms_by_scale"])), by_scale, strict=True
-        )
-        rows += [(f"transformer, {name}, ms", [f"{ms:.4g}" for ms in of_ways]) for name, of_ways in of_scale]
+        # A model that takes no steps with a cache has none.
+        of_ways = [way.get("transformer_ms_by_scale", []) for way in ways.values()]
+        of_scale = zip(names_of_steps(record["sides"], len(of_ways[0])), zip(*of_ways, strict=True), strict=False)
+        rows += [(f"transformer, {name}, ms", [f"{ms:.4g}" for ms in times]) for name, times in of_scale]
     head = f"{record['model']} ({record['weights']} weights), {record['what']}, batch {record['batch']}, "
     lines = [head + record["machine"], f"{'':28s}" + "".join(f"{name:>12s}" for name in ways)]
     lines += [f"{name:28s}" + "".join(f"{value:>12s}" for value in values) for name, values in rows]

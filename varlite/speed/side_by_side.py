@@ -88,6 +88,7 @@ def bench(
     precision: Precision = "float32",
     compiled: bool = False,
     weights: Any = None,
+    dials: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Measure a preset or a folder; the record holds medians over `rounds` and, for each round, its speed-up.
 
@@ -100,7 +101,7 @@ def bench(
             raise ValueError(f"{argument} must be at least 1, got {value}")
     if what == "train" and (precision == "int8" or compiled):
         raise ValueError("what: training knows neither int8 nor compiled blocks; they are for sampling")
-    work = Work(name, batch, what, device, precision, compiled, weights)
+    work = Work(name, batch, what, device, precision, compiled, weights, dials)
     with ExitStack() as stack:
         workers = {}
         for way in work.ways():
@@ -117,6 +118,7 @@ def bench(
     rate, peak = gemm_rate(device), found["varlite"][-1].peak
     counted = {way: of_way[1:] for way, of_way in found.items()}
     options = {"model": name, "batch": batch, "what": what, "rounds": rounds, "precision": precision}
+    options |= {"dials": dials or None}
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     return {
         "command": command("bench", **options, compile=compiled), "machine": machine() + threads,
@@ -137,9 +139,9 @@ def of_one_way(
     seconds = median(r.seconds for r in of_way)
     stages = {name: median(1000 * sum(r.stages[name]) for r in of_way) for name in of_way[0].stages}
     scales = zip(*(r.stages.get("transformer", []) for r in of_way), strict=True)
-    # Losses are the same but for rounding, tokens entirely.
-    rtol = 1e-3 if of_way[0].result.is_floating_point() else 0
-    equal = [a.result.isclose(b.result, rtol, 0).float().mean() for a, b in zip(of_way, same, strict=True)]
+    # Losses and pixels are the same but for rounding, tokens entirely.
+    off = 1e-3 if of_way[0].result.is_floating_point() else 0
+    equal = [a.result.isclose(b.result, off, off).float().mean() for a, b in zip(of_way, same, strict=True)]
     record = {
         "seconds": figure(seconds),
         "images_per_second": figure(batch / seconds),

@@ -13,10 +13,11 @@ import torch
 from varlite import drawing
 from varlite.checkpoints.empty import random_model
 from varlite.checkpoints.load import load
+from varlite.datasets.latents import CACHES
 from varlite.inference import Precision, autocast, compile_blocks, prepare
 from varlite.io.meta import on_meta
 from varlite.io.places import CHECKPOINTS
-from varlite.models import Model
+from varlite.models import Model, set_dials
 from varlite.presets import MODELS
 from varlite.sampling import generate
 from varlite.speed.reference import keep_top, reference
@@ -50,6 +51,7 @@ class Work:
     precision: Precision
     compiled: bool
     weights: Any
+    dials: tuple[str, ...] = ()
 
     def ways(self) -> list[str]:
         other = [self.precision] if self.precision != "float32" and self.what == "sample" else []
@@ -58,7 +60,9 @@ class Work:
     def open(self, way: str) -> tuple[Way, dict[str, Any]]:
         """One of the ways, and facts about the model."""
         model, tokenizer, source = open_model(self.name, self.device, self.weights)
-        facts = {"weights": source, "sides": model.scales.sides, "tokens": model.scales.total * self.batch}
+        set_dials(model, self.dials)
+        positions = sum(run.tokens for run in model.passes(model.config, "training"))
+        facts = {"weights": source, "sides": model.scales.sides, "tokens": positions * self.batch}
         return (sampling_way if self.what == "sample" else training_way)(self, way, model, tokenizer), facts
 
 
@@ -121,9 +125,14 @@ def training_way(work: Work, way: str, model: Model, tokenizer: VQVAE) -> Way:
     img = (torch.rand(shape, generator=draws) * 2 - 1).to(work.device)
     label_B = torch.randint(model.config.classes, (work.batch,), generator=draws).to(work.device)
 
+    kept = CACHES[model.learns]
+
     @torch.no_grad()
     def encode() -> torch.Tensor:
-        return torch.cat(tokenizer.encode(img), 1)
+        return kept.encode(tokenizer, img)
+
+    def loss(rows: torch.Tensor, label_B: torch.Tensor, chance_Bn: torch.Tensor) -> Any:
+        return door("loss", tokenizer, kept.example(tokenizer.scales, rows), label_B, chance_Bn), {}
 
     learner = copy.deepcopy(model).train().requires_grad_(True)
     fused = {"fused": True} if way == "varlite" else {}
@@ -135,28 +144,25 @@ def training_way(work: Work, way: str, model: Model, tokenizer: VQVAE) -> Way:
         empty.scales = tokenizer.scales
         flop += count(lambda: empty.features(torch.empty(shape, device="meta")))
     return Way(
-        partial(train_step, engine, door, optimizer, Ema(learner, 0.99), tokenizer, encode, known, label_B), flop
+        partial(train_step, engine, door, optimizer, Ema(learner, 0.99), loss, encode, known, label_B, model.chances),
+        flop,
     )
 
 
 def train_step(
-    engine: Engine, door: Any, optimizer: Any, ema: Ema, tokenizer: VQVAE, encode: Callable, known: Any,
-    label_B: torch.Tensor, watch: Stopwatch, seed: int,
+    engine: Engine, door: Any, optimizer: Any, ema: Ema, loss: Callable, encode: Callable, known: Any,
+    label_B: torch.Tensor, chances: int, watch: Stopwatch, seed: int,
 ) -> torch.Tensor:  # fmt: skip
-    """The loss (1,) of one step on token maps that are `known`, or else encoded."""
-    idx_BL = watch.timed("encode", encode)() if known is None else known
-    chance_B = torch.rand(len(label_B), generator=torch.Generator().manual_seed(seed)).to(label_B.device)
-
-    def loss_of(*share: torch.Tensor) -> Any:
-        idx_BL, label_B, chance_B = share
-        return door("loss", tokenizer, tokenizer.scales.split(idx_BL), label_B, chance_B), {}
-
+    """The loss (1,) of one step on tokens or latents that are `known`, or else encoded."""
+    rows = watch.timed("encode", encode)() if known is None else known
+    draws = torch.Generator().manual_seed(seed)
+    chance_Bn = torch.rand(len(label_B), chances, generator=draws).to(label_B.device)
     with (
         patch.object(engine.accelerator, "backward", watch.timed("backward", engine.accelerator.backward)),
         patch.object(optimizer, "step", watch.timed("optimizer", optimizer.step)),
         patch.object(ema, "update", watch.timed("optimizer", ema.update)),
     ):
-        shares = engine.shares(idx_BL, label_B, chance_B)
-        figures = engine.minimise(door, optimizer, shares, watch.timed("forward", loss_of), clip=2.0)
+        shares = engine.shares(rows, label_B, chance_Bn)
+        figures = engine.minimise(door, optimizer, shares, watch.timed("forward", loss), clip=2.0)
         ema.update()
     return torch.tensor([figures["loss"]])

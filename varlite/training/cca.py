@@ -76,7 +76,7 @@ class Alignment(TransformerTraining):
     def loss(
         self, x: torch.Tensor, label_B: torch.Tensor, chance_B: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        idx = self.vq.scales.split(self.data.encoded(x))
+        idx = self.data.example(self.vq.scales, x)
         # Labels of images drawn at random, so that c' is distributed as c; by chance it may be the image's own.
         rows_B = (chance_B.view(len(label_B), -1)[:, 0].cpu() * len(self.data)).long()
         label_B2 = torch.stack((label_B, self.data.label(rows_B).to(label_B.device)), 1)

@@ -1,4 +1,4 @@
-"""Stage 2: train a transformer on token maps."""
+"""Stage 2: train a transformer on token maps, or on latents if that is what its kind learns from."""
 
 import math
 import sys
@@ -11,6 +11,7 @@ import torch
 from varlite.checkpoints.load import load, load_tokenizer, weights_file
 from varlite.datasets import Dataset, open_dataset
 from varlite.datasets.batches import ahead, batch_indices, whole_passes
+from varlite.datasets.latents import CACHES
 from varlite.datasets.pixels import to_bytes
 from varlite.datasets.tokens import FreshTokens, TokenCache, Tokens, cache_tokens
 from varlite.evaluation.validation import validate_transformer
@@ -28,6 +29,8 @@ from varlite.training.loop import Training, step_seed
 from varlite.training.options import Options
 from varlite.training.recipes import override, warmup_cosine, warmup_linear
 from varlite.training.run import Run, differences, identity
+
+MEASURED = 10_000  # training images that a model of latents looks at before the first step
 
 
 def train(
@@ -76,9 +79,12 @@ def train(
             return run.model_path
         run.say_data(data_train)
         vq = vq.to(engine.device).requires_grad_(False)
-        tokens, test_cache = open_tokens(vq, data, (data_train, data_test), recipe, options)
+        kept = CACHES[kind_of(config).model.learns]
+        tokens, test_cache = open_tokens(vq, data, (data_train, data_test), recipe, options, kept)
         run.say_skipped(tokens.skipped | test_cache.skipped)
         model, said = initial_model(config, options.seed, start, begun)
+        if begun is None and model.learns == "latents":
+            model.measure(tokens.example(vq.scales, tokens.batch(torch.arange(min(MEASURED, len(tokens))))[0]).cpu())
         if said and engine.main:
             print(f"weights of {start}; class table {said['class_table']}", file=sys.stderr)
         training = TransformerTraining(run, engine, options, recipe, model, vq, (tokens, test_cache))
@@ -92,14 +98,15 @@ def train(
 
 
 def open_tokens(
-    vq: VQVAE, data: str, splits: tuple[Dataset, Dataset], recipe: TransformerRecipe, options: Options
-) -> tuple[Tokens, TokenCache]:
-    """Tokens to learn, kept or made at every step as `recipe.views` says, and those to validate on."""
+    vq: VQVAE, data: str, splits: tuple[Dataset, Dataset], recipe: TransformerRecipe, options: Options,
+    kept: type[TokenCache] = TokenCache,
+) -> tuple[Tokens, TokenCache]:  # fmt: skip
+    """What `kept` keeps of images: of those to learn, once or at every step as `recipe.views` says, and to validate on."""
     train, test = splits
-    views: dict[str, Any] = {"views": recipe.views, "seed": options.seed}
+    views: dict[str, Any] = {"views": recipe.views, "seed": options.seed, "kept": kept}
     of_test = cache_tokens(vq, data, "test", dataset=test, **views)
     if recipe.views == 0:
-        return FreshTokens(vq, train, options.flip, options.seed), of_test
+        return FreshTokens(vq, train, options.flip, options.seed, kept), of_test
     return cache_tokens(vq, data, "train", flip=options.flip, dataset=train, **views), of_test
 
 
@@ -181,7 +188,7 @@ def weight_decay(step: int, recipe: TransformerRecipe) -> float:
 
 
 class TransformerTraining(Training):
-    """Stage 2: `splits` are the tokens to learn, and those to validate on."""
+    """Stage 2: `splits` are the examples to learn, and those to validate on."""
 
     cfg: float = 1.5  # guidance of the pictures
 
@@ -197,7 +204,8 @@ class TransformerTraining(Training):
     ):
         self.data, self.test = splits
         batch = min(recipe.batch, len(self.data))
-        super().__init__(run, engine, options, recipe, {"images": batch, "tokens": batch * vq.scales.total})
+        per_step = {"images": batch} | ({"tokens": batch * vq.scales.total} if model.learns == "tokens" else {})
+        super().__init__(run, engine, options, recipe, per_step)
         self.config, self.vq = model.config, vq
         groups = decay_groups(model, recipe.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.95), fused=True)
@@ -208,13 +216,14 @@ class TransformerTraining(Training):
         self.batches = self.read if recipe.views else ahead(self.read, recipe.steps)
 
     def read(self, step: int) -> list[tuple[torch.Tensor, ...]]:
-        """This process's examples of a step by micro-step: tokens or images, labels, and the chance to drop each."""
+        """This process's examples of a step by micro-step: what is learned or images, labels, and chances."""
         n, batch, seed = len(self.data), self.recipe.batch, self.options.seed
         rows_B = batch_indices(n, batch, step, seed)
-        # Drawn for the global batch, of which each process takes its share: any number drops the same labels.
-        chance_B = torch.rand(len(rows_B), generator=torch.Generator().manual_seed(step_seed(seed, step)))
-        shares, passes = self.engine.shares(rows_B, chance_B), whole_passes(n, batch, step)
-        return [(*self.data.batch(rows, passes), chance) for rows, chance in shares]
+        # Drawn for the global batch, of which each process takes its share: any number of them draws the same.
+        draws = torch.Generator().manual_seed(step_seed(seed, step))
+        chance_Bn = torch.rand(len(rows_B), self.averaged.chances, generator=draws)
+        shares, passes = self.engine.shares(rows_B, chance_Bn), whole_passes(n, batch, step)
+        return [(*self.data.batch(rows, passes), chance_bn) for rows, chance_bn in shares]
 
     def step(self, step: int) -> dict[str, float]:
         recipe = self.recipe
@@ -227,10 +236,9 @@ class TransformerTraining(Training):
         return metrics | {"lr": lr}
 
     def loss(
-        self, x: torch.Tensor, label_B: torch.Tensor, chance_B: torch.Tensor
+        self, x: torch.Tensor, label_B: torch.Tensor, chance_Bn: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        idx = self.vq.scales.split(self.data.encoded(x))
-        return self.door("loss", self.vq, idx, label_B, chance_B), {}
+        return self.door("loss", self.vq, self.data.example(self.vq.scales, x), label_B, chance_Bn), {}
 
     def report(self) -> dict[str, Any]:
         return {"skipped": len(self.data.skipped)} if self.data.skipped and not self.recipe.views else {}
