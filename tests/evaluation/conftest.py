@@ -4,7 +4,6 @@ import examples
 import pytest
 import torch
 
-from varlite.evaluation import judging
 from varlite.evaluation.judges import jury
 from varlite.evaluation.judges.diversity import WithinClass
 from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein
@@ -32,10 +31,12 @@ def quick_panel(monkeypatch):
     def few_judges(tokenizer, training, imagenet):
         return [SlicedWasserstein("sw_patches"), TokenHistogram(tokenizer, drawn=True), WithinClass("spread", "pixels")]
 
+    pictures = jury.fashion_pictures
+
     def few_pictures(num, views):
-        reference, real, training = jury.fashion_pictures(num, views)
+        reference, real, training = pictures(num, views)
         few = torch.arange(300)
         return reference.part(few), real, training.part(few)
 
-    monkeypatch.setattr(judging, "open_judges", few_judges)
-    monkeypatch.setattr(judging, "fashion_pictures", few_pictures)
+    monkeypatch.setattr(jury, "open_judges", few_judges)
+    monkeypatch.setattr(jury, "fashion_pictures", few_pictures)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -103,9 +104,14 @@ def test_what_the_panel_cannot_do_is_said_before_the_first_image(small, cache, t
 def test_of_very_many_images_as_many_as_the_reference_has_are_looked_at(monkeypatch):
     monkeypatch.setattr(judging, "MOST", 4)
     asked = []
-    monkeypatch.setattr(judging, "ask", lambda judges, samples, *_, **__: asked.append(samples.images[:, 0, 0, 0]))
-    monkeypatch.setattr(judging, "fashion_pictures", lambda num, views: (None, None, None))
-    monkeypatch.setattr(judging, "open_judges", lambda *_, **__: [])
+
+    class Panel:
+        views: ClassVar = {}
+
+        def ask(self, samples):
+            asked.append(samples.images[:, 0, 0, 0])
+
+    monkeypatch.setattr(judging, "open_panel", lambda tokenizer, num: Panel())
 
     class Ten:
         labels, size = None, (28, 28)

@@ -84,6 +84,19 @@ def yardsticks(num: int = 2000, reference: int = 6000, seeds: tuple[int, ...] = 
     experiment.report(experiment.reproduce_yardsticks(out, num, reference, seeds))
 
 
+def additions(num: int = 2000, out: Path = OUT) -> None:
+    """Training-free additions before the panel: scaled spatial guidance, drafting, rejection sampling. On a CPU.
+
+    Args:
+        num: images in each set, a multiple of ten.
+        out: folder for additions.json.
+    """
+    from varlite.experiments import additions as experiment
+
+    check(out, num=num)
+    experiment.report(experiment.reproduce_additions(out, num))
+
+
 def guidance(num: int = 2000, out: Path = OUT, device: Device = "auto") -> None:
     """Scores of fashion-var-d4 over guidance, and over top-k.
 
@@ -191,6 +204,7 @@ EXPERIMENTS: dict[str, Callable[..., None]] = {
     "fashion": fashion,
     "judges": judges,
     "yardsticks": yardsticks,
+    "additions": additions,
     "guidance": guidance,
     "cca": cca,
     "ablation": ablation,

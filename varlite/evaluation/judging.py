@@ -9,10 +9,9 @@ import torch
 from varlite.checkpoints.load import load_tokenizer
 from varlite.evaluation.feature_store import Rows
 from varlite.evaluation.judges.interface import Pictures
-from varlite.evaluation.judges.jury import ask, fashion_pictures, open_judges, open_views
+from varlite.evaluation.judges.jury import open_panel
 from varlite.evaluation.judges.verdict import Report, summary_line, verdict, verdict_line
 from varlite.io.records import read_object
-from varlite.tokenizer import fingerprint
 
 PANEL = "panel"  # its name among the metrics
 REFERENCE = "fashion"  # whose test set it compares with
@@ -49,15 +48,12 @@ def ask_panel(images: Any, kept: Mapping[str, Rows]) -> Report:
     rows = torch.arange(num) * len(images) // num
     own = getattr(images, "tokenizer", None)
     tokenizer = load_tokenizer("fashion-vq") if own is None else own
-    views = open_views(tokenizer)
-    samples = Pictures(
-        kept["img"][rows] if kept else read(images, rows), None if images.labels is None else images.labels[rows], views
-    )
+    panel = open_panel(tokenizer, num)
+    labels = None if images.labels is None else images.labels[rows]
+    samples = Pictures(kept["img"][rows] if kept else read(images, rows), labels, panel.views)
     if kept and (drawn_NL := kept["drawn"][rows]).min() >= 0:
         samples.once("drawn", lambda: drawn_NL)
-    reference, real, training = fashion_pictures(num, views)
-    judges = open_judges(tokenizer, training, imagenet=True)
-    return ask(judges, samples, reference, real, tokenizer=fingerprint(tokenizer))
+    return panel.ask(samples)
 
 
 def read(images: Any, rows: torch.Tensor) -> torch.Tensor:

@@ -1,19 +1,16 @@
 """The panel: every judge's score of a set of samples with its interval and its floor.
 
-    views = open_views(tokenizer)
-    reference, real, training = fashion_pictures(num, views)
-    judges = open_judges(tokenizer, training)
-    samples = Pictures(images, labels, views)
+    panel = open_panel(tokenizer, num)
+    samples = Pictures(images, labels, panel.views)
     samples.once("drawn", lambda: tokens_NL)          if they come from a model here
-    report = ask(judges, samples, reference, real)
+    report = panel.ask(samples)
     verdict({"plain": report, "tuned": other})        sets from best to worst (verdict.py)
 
 `real` are other real pictures, as many as the samples: what they score against the same reference is each judge's
 floor. What is computed of the reference, of them and of the training pictures is kept in VARLITE_CACHE.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 
@@ -24,13 +21,13 @@ from varlite.evaluation.judges.frechet import FeatureDistance
 from varlite.evaluation.judges.imagenet_kid import NETWORK as IMAGENET
 from varlite.evaluation.judges.imagenet_kid import ImageNetKID, imagenet_view
 from varlite.evaluation.judges.interface import Judge, KeptView, Pictures, Views, pixels
-from varlite.evaluation.judges.intervals import jackknife_interval, shuffled
+from varlite.evaluation.judges.intervals import Interval, jackknife_interval, shuffled
 from varlite.evaluation.judges.memorising import Memorising
 from varlite.evaluation.judges.second_classifier import NAME as SECOND
 from varlite.evaluation.judges.second_classifier import load_second_classifier, second_features
 from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein, projection_views
 from varlite.evaluation.judges.token_histogram import TokenHistogram, TokenPairs, token_view
-from varlite.evaluation.judges.verdict import Report, Score
+from varlite.evaluation.judges.verdict import CHOSEN_WITH, Report, Score
 from varlite.io.files import sha256
 from varlite.io.places import CHECKPOINTS
 from varlite.tokenizer import VQVAE, fingerprint
@@ -85,25 +82,58 @@ def fashion_pictures(num: int, views: Views) -> tuple[Pictures, Pictures, Pictur
     return Pictures(test.all_images, test.labels, views, True, test.checksum), training.part(rows), training
 
 
-def ask(
-    judges: Sequence[Judge], samples: Pictures, reference: Pictures, real: Pictures, groups: int = 10, **about: Any
-) -> Report:
-    """Every judge's score of the samples. A judge that lacks something is left out, and the report says what.
+class Panel:
+    """Judges before one reference. What they work out of it, and the floors, are kept for many sets of one size."""
 
-    groups: parts of the jackknife behind each interval. real: other real pictures, for the floors. about: what else the
-    `Report` should say.
-    """
-    scores: dict[str, Score] = {}
-    left_out: dict[str, str] = {}
-    for judge in judges:
-        try:
-            ours, theirs = judge.rows(samples), judge.rows(reference)
-            others, held = judge.floor_rows(real, theirs)
+    def __init__(
+        self, judges: Sequence[Judge], reference: Pictures, real: Pictures, tokenizer: str = "", groups: int = 10
+    ):
+        """real: other real pictures, as many as a set has, for the floors. tokenizer: its checksum, for the reports.
+        groups: parts of the jackknife behind each interval."""
+        self.judges, self.reference, self.real = judges, reference, real
+        self.views, self.tokenizer, self.groups = reference.views, tokenizer, groups
+        self._ready: dict[str, tuple[Callable[[torch.Tensor], float], Interval]] = {}
+
+    def ready(self, judge: Judge) -> tuple[Callable[[torch.Tensor], float], Interval]:
+        """(the score of rows against the reference, the floor) of a judge."""
+        if judge.name not in self._ready:
+            theirs = judge.rows(self.reference)
+            others, held = judge.floor_rows(self.real, theirs)
             against = judge.against(theirs)
-            found = jackknife_interval(against, ours, groups)
-            floor = jackknife_interval(against if held is theirs else judge.against(held), others, groups)
-        except ValueError as error:
-            left_out[judge.name] = str(error)
-            continue
-        scores[judge.name] = Score(*found, floor.value, floor.half, judge.lower_is_better, judge.squared)
-    return Report(len(samples), scores, left_out, reference=reference.checksum, **about)
+            floor = jackknife_interval(against if held is theirs else judge.against(held), others, self.groups)
+            self._ready[judge.name] = against, floor
+        return self._ready[judge.name]
+
+    def ask(self, samples: Pictures, chosen_with: Collection[str] = CHOSEN_WITH) -> Report:
+        """Every judge's score. A judge that lacks something is left out, and the report says what.
+
+        chosen_with: judges that had a part in the choice of these samples.
+        """
+        scores: dict[str, Score] = {}
+        left_out: dict[str, str] = {}
+        for judge in self.judges:
+            try:
+                rows = judge.rows(samples)
+                against, floor = self.ready(judge)
+                found = jackknife_interval(against, rows, self.groups)
+            except ValueError as error:
+                left_out[judge.name] = str(error)
+                continue
+            scores[judge.name] = Score(*found, floor.value, floor.half, judge.lower_is_better, judge.squared)
+        chosen = tuple(sorted(chosen_with))
+        return Report(len(samples), scores, left_out, chosen, self.tokenizer, self.reference.checksum)
+
+
+def open_panel(tokenizer: VQVAE, num: int, imagenet: bool = True, rows: torch.Tensor | None = None) -> Panel:
+    """All judges, for sets of `num` images. rows: of the test set, if it is compared with a part of it alone."""
+    reference, real, training = fashion_pictures(num, open_views(tokenizer))
+    held = reference if rows is None else reference.part(rows)
+    return Panel(open_judges(tokenizer, training, imagenet), held, real, fingerprint(tokenizer))
+
+
+def ask(
+    judges: Sequence[Judge], samples: Pictures, reference: Pictures, real: Pictures, groups: int = 10,
+    tokenizer: str = "",
+) -> Report:  # fmt: skip
+    """The report on one set: see `Panel`."""
+    return Panel(judges, reference, real, tokenizer, groups).ask(samples)
