@@ -26,7 +26,7 @@ def test_validation_is_the_squared_error_of_whole_images():
 
 def test_a_short_training_learns_to_reconstruct(trained):
     log = [json.loads(line) for line in (trained / "vq" / "log.jsonl").read_text().splitlines()]
-    assert log[-1]["loss"] < 0.3 * log[0]["loss"]
+    assert log[-1]["loss"] < log[0]["loss"] / 3
     assert log[-1]["val_mse"] < 0.06 and min(log[-1]["perplexity_per_scale"]) > 1.5
     assert load_tokenizer(trained / "vq").image_size() == (10, 10)
 

@@ -83,7 +83,8 @@ class NextScale(TransformerCosts, Model):
         """Teacher-forced logits_BLV of all scales, from `inputs` (B, L - l_0, Z) and labels (B,)."""
         scales = scales or self.scales
         cond_BD = self.class_embed(label_B)
-        with torch.autocast(x_BLZ.device.type, enabled=False):  # float32 in training, as published
+        # In float32 under autocast, as published; a model without memory, whose operations are counted, knows none.
+        with torch.autocast("cpu" if x_BLZ.is_meta else x_BLZ.device.type, enabled=False):
             embedded = self.token_embed(x_BLZ.to(self.token_embed.weight.dtype))
         x = torch.cat((self._start(cond_BD), embedded), 1) + self._positions(scales)
         mask, block_cond = self.make_mask(scales, x.device), self._block_cond(cond_BD)
