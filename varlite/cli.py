@@ -23,6 +23,8 @@ def table() -> dict[str, Callable[..., None]]:
         "align": align.align,
         "train-classifier": train.train_classifier,
         "train-judge": train.train_judge,
+        "train-features": train.train_features,
+        "train-reader": train.train_reader,
         "evaluate": evaluate.evaluate,
         "bench": bench.bench,
         "reproduce": reproduce.reproduce,

@@ -53,6 +53,8 @@ class TokenizerRecipe:
     perceptual: Literal["none", "lpips", "fashion"] = "none"
     perceptual_weight: Weight = 1.0
     gan: Weight = 0.0  # weight of the adversarial loss, beside its adaptive factor
+    discriminator: Literal["patch", "features"] = "patch"  # varlite/training/discriminators.py
+    gan_pace: Positive = 1.0  # learning rate of the discriminator over the tokenizer's
     gan_from: Share = 0.22  # share of the steps after which the discriminator joins
     betas: tuple[Share, Share] = (0.9, 0.99)
 
@@ -112,42 +114,40 @@ MVAR_HUB = Origin("OliverRen/M-VAR", "d{}.pth", "no licence stated: ask its auth
 SCALES_512 = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]
 FASHION_SCALES = [1, 2, 3, 5, 7]
 EMOJI_SCALES = [1, 2, 3, 4, 6, 8]
+FASHION_VQ = TokenizerConfig(
+    channels=1, vocab=512, z=16, scales=FASHION_SCALES,
+    ch=32, multipliers=(1, 2, 4), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 2, 1),
+)  # fmt: skip
 
 TOKENIZERS: dict[str, TokenizerPreset] = {
     # 28 x 28 -> 7 x 7, straight to stride 2: full resolution has one convolution each way and no residual block.
     "fashion-vq": TokenizerPreset(
-        TokenizerConfig(
-            channels=1, vocab=512, z=16, scales=FASHION_SCALES,
-            ch=32, multipliers=(1, 2, 4), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 2, 1),
-        ),
+        FASHION_VQ,
         TokenizerRecipe(steps=4500, batch=64, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
     ),
     # One scale, for the raster models; trained on from fashion-vq (`varlite train-tokenizer --start fashion-vq`).
     "fashion-vq-raster": TokenizerPreset(
-        TokenizerConfig(
-            channels=1, vocab=512, z=16, scales=FASHION_SCALES[-1:], phi_shared=1,
-            ch=32, multipliers=(1, 2, 4), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 2, 1),
-        ),
+        replace(FASHION_VQ, scales=FASHION_SCALES[-1:], phi_shared=1),
         TokenizerRecipe(steps=1500, batch=64, lr=5e-4, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
     ),
     # RGB, 32 x 32: for folders of one's own as well.
     "emoji-vq": TokenizerPreset(
-        TokenizerConfig(
-            channels=3, vocab=1024, z=16, scales=EMOJI_SCALES,
-            ch=32, multipliers=(1, 2, 4), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 2, 1),
-        ),
+        replace(FASHION_VQ, channels=3, vocab=1024, scales=EMOJI_SCALES),
         TokenizerRecipe(steps=3200, batch=64, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
     ),
     # RGB, 64 x 64 -> 8 x 8: the colour world that is rendered on the fly.
     "still-vq": TokenizerPreset(
-        TokenizerConfig(
-            channels=3, vocab=1024, z=16, scales=EMOJI_SCALES,
-            ch=32, multipliers=(1, 1, 2, 4), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 1, 2, 1),
+        replace(
+            FASHION_VQ, channels=3, vocab=1024, scales=EMOJI_SCALES,
+            multipliers=(1, 1, 2, 4), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 1, 2, 1),
         ),
         TokenizerRecipe(steps=4000, batch=32, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
     ),
     # The published tokenizer, one for 256 and 512 pixels. Its recipe was never released: this one is put together from
-    # its published relatives (VQGAN's losses, AdamW (0.5, 0.9), lr 3e-4, EMA 0.9999) and has not been run.
+    # its published relatives (VQGAN's losses, AdamW (0.5, 0.9), lr 3e-4, EMA 0.9999) and has not been run. The weights
+    # were trained on OpenImages. What the relatives have and this one has not: a discriminator on frozen DINO features
+    # with spectral norm (here: PatchGAN with group norm), augmentation and consistency of what it sees, LeCam, a ramp
+    # of its weight, a cosine down to 0.3 (here 0), weight decay 0.005, gradients clipped at 10 (here 1), dropout 0.05.
     "imagenet-vq": TokenizerPreset(
         TokenizerConfig(),
         TokenizerRecipe(

