@@ -101,7 +101,7 @@ def open_tokens(
     vq: VQVAE, data: str, splits: tuple[Dataset, Dataset], recipe: TransformerRecipe, options: Options,
     kept: type[TokenCache] = TokenCache,
 ) -> tuple[Tokens, TokenCache]:  # fmt: skip
-    """What `kept` keeps, of images to learn (once or at every step, as `recipe.views` says) and of those to validate on."""
+    """What `kept` keeps of images: to learn, once or at every step as `recipe.views` says, and to validate on."""
     train, test = splits
     views: dict[str, Any] = {"views": recipe.views, "seed": options.seed, "kept": kept}
     of_test = cache_tokens(vq, data, "test", dataset=test, **views)
