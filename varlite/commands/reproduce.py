@@ -193,6 +193,32 @@ def decoder(
     decoder_losses.report(decoder_losses.reproduce_decoder(out, runs, tokenizer, num, training, imagenet))
 
 
+def table1(
+    num: int = 10_000,
+    of_dial: int = 2000,
+    runs: Path = Path("runs/table1"),
+    out: Path = OUT,
+    device: Device = "auto",
+    training: Options = Options(),
+) -> None:
+    """Every family of VAR's first table on equal data, size and budget: trained where it does not ship, then judged.
+
+    Measuring takes about an hour on two cores, a training that is missing half an hour.
+
+    Args:
+        num: samples of each family, before all judges.
+        of_dial: samples for each point of quality against time.
+        runs: a folder for each training; a finished one is used.
+        out: folder for table1.json.
+    """
+    from varlite.experiments import table1 as experiment
+
+    check(out, runs, num=num, of_dial=of_dial)
+    experiment.report(
+        experiment.reproduce_table1(out, runs, num, of_dial, options=training, device=pick_device(device))
+    )
+
+
 def sweep(runs: Path = RUNS, out: Path = OUT, training: Options = Options()) -> None:
     """Train the ladder of small models, and the arms of the ablation, one after another: some hours on two cores.
 
@@ -234,6 +260,7 @@ EXPERIMENTS: dict[str, Callable[..., None]] = {
     "speed": speed,
     "codebook": codebook,
     "decoder": decoder,
+    "table1": table1,
     "sweep": sweep,
     "mvar-state": mvar_state,
 }

@@ -1,0 +1,91 @@
+"""Every family of VAR's first table: trained alike, measured once each, and resumed."""
+
+from pathlib import Path
+
+import pytest
+
+from varlite.checkpoints.empty import build_empty, parameters
+from varlite.checkpoints.load import load
+from varlite.evaluation.judges.verdict import Report, Score
+from varlite.experiments import table1
+from varlite.experiments.table1 import FAMILIES, load_table1, open_families, report, reproduce_table1
+from varlite.io.places import RESULTS
+from varlite.presets import ladder
+
+NAMES = ["fashion-raster-d4", "fashion-mvar-d4"]  # that ship, by the ladder's recipe
+
+
+def panel(value):
+    scores = {name: Score(value, value - 0.1, value + 0.1, 1, 0.1) for name in ("fd_second", "drawn_tokens")}
+    return Report(40, scores, tokenizer=str(value)).record()
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Two families, and judges that answer at once."""
+    asked = []
+
+    def evaluate(request, out, device):
+        asked.append(request)
+        far = 3 if request.model == NAMES[0] else 2
+        return {"scores": dict.fromkeys(table1.SCORES, 0.5), "panel": panel(far)}
+
+    few = [family for family in FAMILIES if family.preset in NAMES]
+    monkeypatch.setattr(table1, "FAMILIES", few)
+    monkeypatch.setattr(table1, "evaluate", evaluate)
+    monkeypatch.setattr(table1, "seconds_per_image", lambda models, batch: [0.01 * batch] * len(models))
+    return asked
+
+
+def test_what_is_measured_is_kept_and_the_panel_orders_the_families(measured, tmp_path, capsys):
+    record = reproduce_table1(tmp_path, tmp_path / "runs", 40, 20)
+    assert [request.num for request in measured] == 2 * [40, 20, 20, 20]
+    assert load_table1(tmp_path)["families"] == record["families"]
+    assert reproduce_table1(tmp_path, tmp_path / "runs", 40, 20)["places"] == record["places"] and len(measured) == 8
+    assert [(p["family"], p["judge"]) for p in record["places"]] == [(n, "fd_second") for n in reversed(NAMES)]
+    row = record["families"][NAMES[0]]
+    assert row["parameters"] == parameters(load(NAMES[0])[0]) and row["images_seen"] == 96_000
+    assert (row["seconds_alone"], row["seconds_per_image"], row["evaluations"]) == (0.01, 0.64, 49)
+    assert [point["settings"] for point in row["dial"]] == [{"cfg": 0.0}, {"cfg": 0.75}, {"cfg": 3.0}]
+    report(record)
+    assert "49 evaluations, 640.0 ms an image" in capsys.readouterr().out
+
+
+def test_another_number_of_samples_is_another_record(measured, tmp_path):
+    reproduce_table1(tmp_path, tmp_path / "runs", 40, 20)
+    with pytest.raises(ValueError, match="holds other measurements"):
+        reproduce_table1(tmp_path, tmp_path / "runs", 60, 20)
+
+
+def test_a_finished_run_is_used_what_ships_if_it_saw_as_much_and_what_is_missing_is_trained(monkeypatch, tmp_path):
+    begun = []
+
+    def train(preset, data, out, options):
+        begun.append((preset, data, options.recipe))
+        return out / "model.safetensors"
+
+    monkeypatch.setattr(table1, "train", train)
+    (tmp_path / "fashion-dit-d4").mkdir()
+    (tmp_path / "fashion-dit-d4" / "card.json").write_text("{}")
+    found = open_families(tmp_path)
+    assert found["fashion-dit-d4"] == str(tmp_path / "fashion-dit-d4")
+    assert found["fashion-raster-d4"] == "fashion-raster-d4"
+    preset, data, recipe = next(run for run in begun if run[0] == "fashion-var-d4")  # what ships saw more images
+    wanted = ladder(4)
+    assert data == "fashion" and f"steps={wanted.steps}" in recipe and found[preset] == str(tmp_path / preset)
+
+
+def test_families_differ_in_weights_by_less_than_three_percent_but_for_mamba():
+    sizes = {family.preset: parameters(build_empty(family.preset)) for family in FAMILIES}
+    var = sizes["fashion-var-d4"]
+    assert [name for name, size in sizes.items() if abs(size / var - 1) > 0.03] == ["fashion-mvar-d4"]
+
+
+@pytest.mark.skipif(not Path(RESULTS / "table1.json").exists(), reason="has not been measured")
+def test_the_table_that_ships_is_whole():
+    record = load_table1(RESULTS)
+    assert list(record["families"]) == [family.preset for family in FAMILIES]
+    for family in FAMILIES:
+        row = record["families"][family.preset]
+        assert len(row["dial"]) == len(family.dial) and row["images_seen"] == 96_000
+    assert {place["family"] for place in record["places"]} == set(record["families"])
