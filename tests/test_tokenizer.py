@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from examples import SCHEDULES, random_tokens, tiny_images, tiny_tokenizer, tokenizer_config
 
 from varlite.scales import Scales
-from varlite.tokenizer import VQVAE, TokenizerConfig
+from varlite.tokenizer import VQVAE, TokenizerConfig, decoder_fingerprint, fingerprint
 
 
 @pytest.fixture
@@ -205,3 +205,14 @@ def test_every_sharing_of_phis_encodes_and_decodes(shared):
     tokenizer = VQVAE(tokenizer_config(phi_shared=shared))
     img = tiny_images()
     assert tokenizer.decode(tokenizer.encode(img)).shape == img.shape
+
+
+def test_another_decoder_is_told_apart_though_tokens_are_the_same():
+    tokenizer = tiny_tokenizer()
+    tokens, pictures = fingerprint(tokenizer), decoder_fingerprint(tokenizer)
+    with torch.no_grad():
+        tokenizer.post_quant.weight.add_(0.1)
+    assert fingerprint(tokenizer) == tokens and decoder_fingerprint(tokenizer) != pictures
+    with torch.no_grad():
+        tokenizer.quantizer.codebook.weight.add_(0.1)
+    assert fingerprint(tokenizer) != tokens

@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -212,12 +213,23 @@ class Pass(NamedTuple):
     f_hats: list[torch.Tensor]  # the sum after each scale
 
 
+DECODER = ("decoder.", "post_quant.")
+
+
 def fingerprint(tokenizer: VQVAE) -> str:
     """SHA-256 of all that tokens depend on: schedule, encoder, codebook and phi, but not the decoder."""
-    digest = hashlib.sha256(str(tokenizer.scales.sides).encode())
+    return _digest(tokenizer, str(tokenizer.scales.sides), lambda name: not name.startswith(DECODER))
+
+
+def decoder_fingerprint(tokenizer: VQVAE) -> str:
+    """SHA-256 of what else pictures depend on: the decoder, which may be trained further while tokens stay."""
+    return _digest(tokenizer, "", lambda name: name.startswith(DECODER))
+
+
+def _digest(tokenizer: VQVAE, about: str, part: Callable[[str], bool]) -> str:
+    digest = hashlib.sha256(about.encode())
     for name, tensor in sorted(tokenizer.state_dict().items()):
-        if name.startswith(("decoder.", "post_quant.")):
-            continue
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+        if part(name):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -165,6 +165,15 @@ def test_a_start_without_a_training_on_its_card_leaves_nothing_to_quote(tmp_path
     assert "started_from" not in json.loads((tmp_path / "out" / "card.json").read_text())
 
 
+def test_a_card_quotes_the_whole_line_of_trainings(tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps({"training": {"seed": 2}, "started_from": {"seed": 1}}))
+    with Run(tmp_path / "out", CONFIG, "toy", started_from=tmp_path / "model.safetensors") as run:
+        run.begin({})
+        run.finish({"kind": "var", "config": {}}, WEIGHTS, 1, {})
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["started_from"] == {"seed": 2, "started_from": {"seed": 1}}
+
+
 def test_a_damaged_card_of_the_start_is_told_before_anything_is_computed(tmp_path):
     (tmp_path / "card.json").write_text("{")
     with pytest.raises(ValueError, match=r"card\.json is damaged"):

@@ -21,7 +21,7 @@ from varlite.io.files import sha256, write_json
 from varlite.io.outputs import check_file, check_folder
 from varlite.io.pictures import save_png
 from varlite.sampling import check_settings, generate
-from varlite.tokenizer import fingerprint
+from varlite.tokenizer import decoder_fingerprint, fingerprint
 
 
 class Samples:
@@ -45,6 +45,7 @@ class Samples:
         self.labels = class_balanced(default_num(count) if num is None else num, count)
         self.size, self.channels = self.tokenizer.image_size(), self.tokenizer.config.channels
         self.record = {"weights_sha256": sha256(path), "tokenizer_sha256": fingerprint(self.tokenizer)}
+        self.record |= {"decoder_sha256": decoder_fingerprint(self.tokenizer)}
         self.plan: dict[str, Any] = self.record | {"seed": seed, "settings": settings, "precision": precision}
         if dials:
             self.plan["dials"] = list(dials)

@@ -178,7 +178,8 @@ class Task:
             "unpaired_reconstruction": RealImages("train", label_N, tokenizer),
             "floor": RealImages("train", label_N),
         }
-        plan = self.plan | {"tokenizer_sha256": self.images.record["tokenizer_sha256"]}
+        of_tokenizer = ("tokenizer_sha256", "decoder_sha256")
+        plan = self.plan | {name: self.images.record[name] for name in of_tokenizer}
         widths = self.extractor.widths
         return {
             name: (self.fill(images, plan | {"of": name, "rows": len(images)}, widths, name, wait=True), images)

@@ -31,7 +31,7 @@ from varlite.io.records import read_object
 from varlite.models import kind_of
 from varlite.presets import MODELS, ladder
 from varlite.speed.timing import seconds_per_image
-from varlite.tokenizer import fingerprint
+from varlite.tokenizer import decoder_fingerprint, fingerprint
 from varlite.training.options import Options
 from varlite.training.train_transformer import train
 
@@ -135,8 +135,13 @@ def load_table1(folder: Path) -> dict[str, Any] | None:
 
 
 def weights(source: str) -> dict[str, str]:
-    """Checksums of what makes the pictures: the transformer's file, the tokenizer's weights."""
-    return {"model": sha256(weights_file(source)), "tokenizer": fingerprint(load(source)[1])}
+    """Checksums of what makes the pictures: the transformer's file, the two halves of the tokenizer."""
+    tokenizer = load(source)[1]
+    return {
+        "model": sha256(weights_file(source)),
+        "tokenizer": fingerprint(tokenizer),
+        "decoder": decoder_fingerprint(tokenizer),
+    }
 
 
 def measure(

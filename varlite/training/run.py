@@ -162,7 +162,10 @@ class Run:
             return
         then = "checkpoint.pt is kept, and the same command finishes from it"
         record = {"minutes": round(seconds / 60, 1), "machine": machine(), "command": self.command}
-        history = {"started_from": self._history["training"]} if "training" in self._history else {}
+        history = {}
+        if "training" in self._history:
+            older = {key: self._history[key] for key in ("started_from",) if key in self._history}
+            history = {"started_from": self._history["training"] | older}
         # The model last: a folder with a model counts as finished.
         with named(self.out / "card.json", then):
             write_json(self.out / "card.json", {"training": self.config | record} | history)
