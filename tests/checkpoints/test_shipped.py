@@ -36,12 +36,12 @@ def test_every_model_that_trains_here_ships_or_is_one_of_a_sweep():
     here = {name for name, preset in (MODELS | TOKENIZERS).items() if preset.hub is None} | NETWORKS.keys()
     assert CARDS.keys() <= here
     swept = {preset for arms in SWEEPS.values() for preset, _ in arms}
-    recipes = {"still-reader", "still-vq", "still-var-d6", "fashion-markov-d4", "fashion-maskgit-d4"}  # to be trained
+    recipes = {"still-reader", "still-vq", "still-var-d6", "fashion-flexvar-d4"}  # to be trained
     assert here - CARDS.keys() - recipes <= swept | {MODELS[preset].tokenizer for preset in swept}
 
 
-def test_together_they_take_at_most_45_megabytes():
-    assert sum(path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()) < 45e6
+def test_together_they_take_at_most_60_megabytes():
+    assert sum(path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()) < 60e6
 
 
 @pytest.mark.parametrize("name", CARDS)
@@ -59,14 +59,21 @@ def test_a_card_says_where_the_weights_come_from(name, test_set):
         assert header["config"].items() >= {k: v for k, v in training["model"].items() if k != "scales"}.items()
 
 
+def trainings(name):
+    """The trainings behind a model, the last first: a decoder may be trained further, on the same tokens."""
+    found = [CARDS[name]["training"], CARDS[name].get("started_from")]
+    while found[-1]:
+        found.append(found[-1].get("started_from"))
+    return found[:-1]
+
+
 # What the shipped models reach, so that none is replaced by a worse one.
 
 
 def test_the_tokenizer_is_as_good_as_it_should_be():
     scores = CARDS["fashion-vq"]["scores"]
-    assert scores["val_mse"] <= 0.012  # the aim is 0.011, which takes a longer training
-    before = CARDS["fashion-vq"]["started_from"]  # the decoder was trained further, on the same tokens
-    assert (before["stage"], CARDS["fashion-vq"]["training"]["stage"]) == ("tokenizer", "decoder")
+    assert scores["fd"] <= 0.5 and scores["val_mse"] <= 0.014  # the whole loss trades some squared error for sharpness
+    assert [training["stage"] for training in trainings("fashion-vq")] == ["decoder", "decoder", "tokenizer"]
     assert scores["codes_used"] >= 0.9
     assert min(scores["perplexity_per_scale"]) > 8  # none has collapsed
     assert scores["accuracy"] >= scores["accuracy_of_originals"] - 0.03
@@ -74,9 +81,11 @@ def test_the_tokenizer_is_as_good_as_it_should_be():
 
 def test_the_tokenizer_of_raster_order_is_as_good_as_one_scale_allows():
     scores = CARDS["fashion-vq-raster"]["scores"]
-    assert scores["val_mse"] <= 0.028 and scores["fd"] <= 4.8 and scores["accuracy"] >= 0.85
+    assert scores["val_mse"] <= 0.032 and scores["fd"] <= 2.5 and scores["accuracy"] >= 0.85
     assert scores["codes_used"] >= 0.98 and scores["perplexity_per_scale"][0] > 150
-    assert CARDS["fashion-vq-raster"]["started_from"]["tokenizer_sha256"] == fingerprint(load_tokenizer("fashion-vq"))
+    decoder, tokenizer, start = trainings("fashion-vq-raster")[:3]
+    assert (decoder["stage"], tokenizer["stage"]) == ("decoder", "tokenizer")
+    assert start["tokenizer_sha256"] == fingerprint(load_tokenizer("fashion-vq"))
 
 
 def test_the_tokenizer_of_the_emoji_is_as_good_as_it_should_be():

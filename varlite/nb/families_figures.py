@@ -1,0 +1,83 @@
+"""Figures and tables of notebook 12: families of generators side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from matplotlib.ticker import ScalarFormatter
+
+from varlite.checkpoints.load import load
+from varlite.nb import plots
+from varlite.sampling import generate
+from varlite.tokenizer import VQVAE
+
+SHOWN = (1, 2, 4, 6, 7, 8)  # passes of MaskGIT
+SOLVERS = {"euler": (3, 7, 15), "heun": (2, 4, 8)}  # steps, of equal cost
+
+
+def table(record: Mapping[str, Any]) -> list[str]:
+    """Lines of `reproduce table1`: a row for each family."""
+    heads = "".join(f" {head:>6s}" for head in ("FD", "acc.", "prec.", "recall", "ms", "alone"))
+    lines = [f"{'':36s}  weights  runs{heads}"]
+    for row in record["families"].values():
+        scores = row["scores"]
+        lines.append(
+            f"{row['name']:36s} {row['parameters'] / 1e6:6.2f} M {row['evaluations']:5d} {scores['fd']:6.2f} "
+            f"{scores['accuracy']:6.1%} {scores['precision']:6.2f} {scores['recall']:6.2f} "
+            f"{1000 * row['seconds_per_image']:6.1f} {1000 * row['seconds_alone']:6.0f}"
+        )
+    return lines
+
+
+def places(record: Mapping[str, Any]) -> list[str]:
+    """Lines of the panel's order: rank, family, how far the worst judge finds it, which judge that is."""
+    names = {preset: row["name"] for preset, row in record["families"].items()}
+    return [
+        f"{place['rank']:3g}  {names[place['family']]:36s} {place['away']:6.1f} by {place['judge']}"
+        for place in record["places"]
+    ]
+
+
+def quality_against_time(record: Mapping[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
+    """A curve for each family over its dial, sorted by time: {name: (milliseconds an image, FD)}."""
+    curves = {}
+    for row in record["families"].values():
+        # The row itself has more samples, and FD falls with their number, so that only points of the dial compare.
+        points = sorted((1000 * point["seconds_per_image"], point["scores"]["fd"]) for point in row["dial"])
+        curves[row["name"]] = tuple(map(list, zip(*points, strict=True)))
+    axis = plots.lines(curves, "right", size=(7, 3.6), xlabel="milliseconds an image, batches of 64", ylabel="FD")
+    axis.set(xscale="log", yscale="log")
+    for of_axis in (axis.xaxis, axis.yaxis):
+        of_axis.set_major_formatter(ScalarFormatter())
+    return curves
+
+
+@torch.no_grad()
+def filling_in(
+    tokenizer: VQVAE, maps: Sequence[torch.Tensor], kept: Sequence[torch.Tensor], shown: Sequence[int] = SHOWN
+) -> list[float]:
+    """Pictures after some passes of MaskGIT, grey where no token is kept yet; returns the share that is.
+
+    maps, kept: tokens (B, l) after each pass, and booleans of those that stay.
+    """
+    h, w = tokenizer.scales.last
+    H, W = tokenizer.image_size()
+    columns = []
+    for t in shown:
+        img_B1HW = (tokenizer.decode([maps[t - 1]]) + 1) / 2
+        seen = kept[t - 1].view(-1, 1, h, w).repeat_interleave(H // h, 2).repeat_interleave(W // w, 3)
+        columns.append(torch.where(seen, img_B1HW, 0.5))
+    plots.image_grid(list(torch.stack(columns, 1)), (), [f"pass {t}" for t in shown])
+    return [kept[t - 1].float().mean().item() for t in shown]
+
+
+def solvers(tokenizer: VQVAE, label_B: torch.Tensor, seed_B: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Samples of fashion-dit-d4 from the same noise by Euler's and Heun's method, at about equal cost."""
+    found = {}
+    for solver, counts in SOLVERS.items():
+        for steps in counts:
+            model, _ = load("fashion-dit-d4", dials=(f"solver={solver}", f"steps={steps}"))
+            name = f"{solver}, {steps} steps: {model.evaluations(model.config)} runs"
+            found[name] = generate(model, tokenizer, label_B, seeds=seed_B)
+    plots.image_grid({name: list(images) for name, images in found.items()})
+    return found
