@@ -37,6 +37,15 @@ def test_curves_draw_the_scores_they_return():
     assert [text.get_text() for text in figure.legends[0].texts] == ["one", "two", "reconstructions"]
 
 
+def test_curves_have_bars_of_the_spread_at_every_point():
+    at = [{"accuracy": 0.5, "fd": 2.0 + i, "recall_within_class": 0.9} for i in range(2)]
+    figures.scores_by_cfg({"one": at}, [0, 3], at[0], {"accuracy": 0.1, "fd": 0.5, "recall_within_class": 0.2})
+    (bars_of_fd,) = plt.gcf().axes[1].collections
+    assert [[tuple(end) for end in bar] for bar in bars_of_fd.get_segments()] == [
+        [(0, 1.5), (0, 2.5)], [(3, 2.5), (3, 3.5)],
+    ]  # fmt: skip
+
+
 def test_flips_counts_the_draws_that_came_within_the_noise_of_another_code():
     gap = torch.tensor([0.5, 1e-7, 0.01, 0.2, 1e-5])
     assert figures.flips(gap, 1e-4) == pytest.approx(0.4)

@@ -32,16 +32,22 @@ def strip(
 
 
 def scores_by_cfg(
-    lines: Mapping[str, Sequence[Mapping[str, float]]], cfgs: Sequence[float], reference: Mapping[str, float]
-) -> dict[str, dict[str, list[float]]]:
+    lines: Mapping[str, Sequence[Mapping[str, float]]], cfgs: Sequence[float], reference: Mapping[str, float],
+    spread: Mapping[str, float] | None = None,
+) -> dict[str, dict[str, list[float]]]:  # fmt: skip
     """Scores against cfg, a panel a score, a line a way of sampling; `reference` is a dotted level in each.
 
-    Returns {score: {line: values}}.
+    spread: the standard deviation of each score, drawn as a bar at every point. Returns {score: {line: values}}.
     """
     data = {score: {name: [at[score] for at in line] for name, line in lines.items()} for score in SCORES}
     axes = plots.panels(len(SCORES), 3, 2.7)
     for axis, (score, title) in zip(axes, SCORES.items(), strict=True):
         plots.draw_lines(axis, {name: (cfgs, values) for name, values in data[score].items()})
+        for line, values in zip(list(axis.lines), data[score].values(), strict=True):
+            if spread:
+                axis.vlines(
+                    cfgs, *(np.array(values) + sign * spread[score] for sign in (-1, 1)), line.get_color(), lw=1
+                )
         axis.axhline(reference[score], color="gray", linestyle=":", linewidth=1.5, label="reconstructions")
         axis.set(xlabel="cfg", title=title)
     axes[1].set_ylim(bottom=0)
