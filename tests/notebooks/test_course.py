@@ -25,8 +25,8 @@ LONGEST, LARGEST = 35, 800_000  # lines of a code cell, bytes of a notebook
 OPEN: dict[str, set[str]] = {
     "size": {"01_two_orders", "06_sampling", "A2_published_checkpoints"},
     "exercises": {  # solutions lie open under the questions
-        "00_quickstart", "01_two_orders", "02_tokens", "04_attention_maps", "05_training", "06_sampling", "07_editing",
-        "08_fid", "10_scaling_laws", "11_mvar", "A2_published_checkpoints",
+        "01_two_orders", "04_attention_maps", "05_training", "06_sampling", "07_editing", "08_fid", "10_scaling_laws",
+        "11_mvar", "A2_published_checkpoints",
     },
 }  # fmt: skip
 
