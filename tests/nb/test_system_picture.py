@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import torch
 from examples import tiny_images, tiny_tokenizer
 
-from varlite.nb.system_picture import shades, system_picture
+from varlite.nb.system_picture import system_picture
 
 
 def test_the_picture_shows_the_token_maps_of_the_image_that_it_is_given(tokenizer):
@@ -33,11 +33,3 @@ def test_ten_scales_find_room():
     titles = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text().startswith("$r_")]
     assert len(titles) == 10
     assert all(a.x1 < b.x0 for a, b in pairwise(titles))
-
-
-def test_like_codes_have_like_shades_and_each_its_own():
-    codes_VZ = torch.linspace(-1, 1, 9)[:, None] * torch.tensor([[0.3, -2.0]])
-    shade_V = shades(codes_VZ[torch.randperm(9)])
-    assert sorted(shade_V.tolist()) == torch.linspace(0, 1, 9).tolist()
-    steps = shades(codes_VZ).diff()
-    assert (steps > 0).all() or (steps < 0).all()

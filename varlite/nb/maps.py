@@ -8,6 +8,7 @@ import numpy as np
 import seaborn as sns
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -59,7 +60,32 @@ def draw_borders(axis: Axes, scales: Scales, names: bool = True) -> None:
             axis.text(-0.02 * scales.total, (start + end) / 2, name, color=colour, fontsize=8, ha="right", va="center")
 
 
-def token_pyramid(idx: Sequence[torch.Tensor], scales: Scales, vocab: int) -> None:
-    """The token maps [idx_l] of one image, coarse to fine; a colour is a code, framed in the colour of its scale."""
-    for axis, idx_l, shape in zip(scale_panels(scales)[0], idx, scales.shapes, strict=True):
-        draw_map(axis, idx_l.view(shape), "turbo", vocab - 1)
+def token_pyramid(idx: Sequence[torch.Tensor], scales: Scales, codes_VZ: torch.Tensor) -> list[torch.Tensor]:
+    """The token maps [idx_l] of one image, coarse to fine, in shades of the colour of their scale.
+
+    The shade of a cell is the direction of its code vector, see `shades`; up to 7 x 7 cells have their numbers, too,
+    since there are more codes than can be told apart by colour. Returns the shades drawn, [shade_hw].
+    """
+    shade_V, drawn = shades(codes_VZ), []
+    for axis, idx_l, shape, colour in zip(
+        scale_panels(scales, size=1.75)[0], idx, scales.shapes, scale_colours(scales.K), strict=True
+    ):
+        drawn.append(shade_V[idx_l].view(shape))
+        draw_map(axis, drawn[-1], shade_map(colour))
+        if max(shape) <= 7:
+            for (row, column), v in np.ndenumerate(idx_l.view(shape).numpy()):
+                ink = "white" if drawn[-1][row, column] > 0.45 else "black"
+                axis.text(column, row, str(v), ha="center", va="center", color=ink, fontsize=9 - 0.45 * max(shape))
+    return drawn
+
+
+def shades(codes_VZ: torch.Tensor) -> torch.Tensor:
+    """A number from 0 to 1 for each code: its rank along the direction in which the codes differ most."""
+    centred_VZ = (codes_VZ - codes_VZ.mean(0)).detach().float().cpu()
+    along_V = centred_VZ @ torch.linalg.svd(centred_VZ, full_matrices=False).Vh[0]
+    return along_V.argsort().argsort() / max(1, len(along_V) - 1)
+
+
+def shade_map(colour: Any) -> LinearSegmentedColormap:
+    """From a light to a dark shade of a colour."""
+    return LinearSegmentedColormap.from_list("", [(*colour, 0.25), colour, "#1d0b20"])

@@ -10,9 +10,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
+from varlite.nb.maps import shade_map, shades
 from varlite.nb.plots import scale_colours
 from varlite.tokenizer import VQVAE
 
@@ -54,13 +54,6 @@ def system_picture(tokenizer: VQVAE, img_3HW: torch.Tensor, name: str = "") -> l
             feed_back(axis, x, step, side, colour)
     ends(axis, img_3HW, so_far[-1], side, left, right)
     return [idx_Bl[0].view(shape) for idx_Bl, shape in zip(idx, shapes, strict=True)]
-
-
-def shades(codes_VZ: torch.Tensor) -> torch.Tensor:
-    """A number from 0 to 1 for each code: its rank along the direction in which the codes differ most."""
-    centred_VZ = (codes_VZ - codes_VZ.mean(0)).detach().float().cpu()
-    along_V = centred_VZ @ torch.linalg.svd(centred_VZ, full_matrices=False).Vh[0]
-    return along_V.argsort().argsort() / max(1, len(along_V) - 1)
 
 
 # The parts of the drawing
@@ -112,7 +105,7 @@ def picture(axis: Axes, img_3HW: torch.Tensor, at: tuple[float, float], side: fl
 def token_map(axis: Axes, shade_hw: torch.Tensor, at: tuple[float, float], side: float, colour: Any) -> None:
     """Tokens as cells, in shades of the colour of their scale."""
     x, y = at
-    cmap = LinearSegmentedColormap.from_list("", [(*colour, 0.25), colour, "#1d0b20"])
+    cmap = shade_map(colour)
     (h, w), left = shade_hw.shape, x - side / 2
     edges = left + side * np.arange(w + 1) / w, y + side * np.arange(h, -1, -1) / h
     lines: dict[str, Any] = {"edgecolors": "white", "linewidth": min(1.0, 5 / max(h, w))}

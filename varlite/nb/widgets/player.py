@@ -11,7 +11,7 @@ from varlite.nb.plots import png_file
 
 def player(frames: Sequence[bytes], milliseconds: int = 150) -> widgets.VBox:
     """Buttons that play the pictures, a slider to go to any of them, and the screen."""
-    screen = widgets.Image(value=frames[0], format="png")
+    screen = widgets.Image(value=frames[0], format="png", layout={"align_self": "flex-start"})
     limits = {"min": 0, "max": len(frames) - 1}
     play = widgets.Play(**limits, interval=milliseconds)
     slider = widgets.IntSlider(**limits, description="step", continuous_update=True)
