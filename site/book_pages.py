@@ -1,0 +1,163 @@
+"""The sources of the book, from what the repository has: README, notebooks, docstrings."""
+
+import ast
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+WIDGETS = "application/vnd.jupyter.widget-view+json"
+PICTURES = {".png", ".svg", ".gif", ".jpg"}
+# The rooms of the package in the order of the reference, and what each is about. The notebooks' figures are left out.
+ROOMS = {
+    "": "The reading path", "models": "Models", "hooks": "Hooks of sampling", "datasets": "Data sets",
+    "checkpoints": "Checkpoints", "training": "Training", "evaluation": "Evaluation", "evaluation/judges": "Judges",
+    "speed": "Speed", "experiments": "Experiments", "export": "Export", "nb/widgets": "Widgets", "io": "Files and checks",
+    "commands": "Commands",
+}  # fmt: skip
+
+
+def write_book(folder: Path) -> None:
+    """Write all pages of the book into a new folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for path in sorted((ROOT / "notebooks").rglob("*")):
+        if path.suffix in {".ipynb", *PICTURES} and ".ipynb_checkpoints" not in path.parts:
+            target = folder / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".ipynb":
+                target.write_text(json.dumps(readable(json.loads(path.read_text()))))
+            else:
+                shutil.copy(path, target)
+    (folder / "index.md").write_text(front(folder))
+    (folder / "reference").mkdir()
+    for room, title in ROOMS.items():
+        (folder / "reference" / f"{page_name(room)}.rst").write_text(reference(room, title))
+
+
+# Front
+
+
+def front(folder: Path) -> str:
+    """README as the first page: its pictures are copied, its links to files lead to the repository or to the book."""
+    text = (ROOT / "README.md").read_text()
+
+    def link(match: re.Match) -> str:
+        before, target, after = match.groups()
+        path, _, anchor = target.partition("#")
+        source = ROOT / path
+        if re.match(r"[a-z]+:", target) or not path:
+            return match[0]
+        if source.suffix in PICTURES and source.exists():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / path)
+            return match[0]
+        if path.startswith("notebooks/") and source.suffix == ".ipynb":
+            return match[0]
+        kind = "tree" if source.is_dir() else "blob"
+        return f"{before}{REPOSITORY}/{kind}/main/{path}{'#' * bool(anchor)}{anchor}{after}"
+
+    text = re.sub(r"(\]\()([^)\s]+)(\))", link, text)
+    text = re.sub(r'((?:src|href)=")([^"]+)(")', link, text)
+    title, _, rest = text.partition("\n")
+    return f"{title}\n\n{LIVE}\n{rest}\n\n{contents()}"
+
+
+LIVE = """```{raw} html
+<p class="live"><a href="live/index.html"><b>The live page</b>: the model draws in your browser, scale by scale. Choose a
+class, swap tokens, paint a mask.</a></p>
+```
+"""
+
+
+def contents() -> str:
+    """The order of the pages, as Sphinx wants it."""
+    names = sorted(path.relative_to(ROOT).with_suffix("") for path in (ROOT / "notebooks").glob("*.ipynb"))
+    solutions = sorted(path.relative_to(ROOT).with_suffix("") for path in (ROOT / "notebooks/solutions").glob("*.ipynb"))
+    parts = {"The course": names, "Solutions": solutions, "Reference": [f"reference/{page_name(r)}" for r in ROOMS]}
+    return "\n".join(
+        f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(map(str, pages)) + "\n```\n"
+        for caption, pages in parts.items()
+        if pages
+    )
+
+
+# Notebooks
+
+
+def readable(notebook: dict[str, Any]) -> dict[str, Any]:
+    """A notebook for the book: without widgets, which have a picture beside them, and with solutions folded."""
+    notebook["metadata"].pop("widgets", None)
+    for cell in notebook["cells"]:
+        tags = cell["metadata"].get("tags", [])
+        if "solution" in tags:
+            cell["metadata"]["tags"] = [*tags, "hide-cell"]
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if WIDGETS not in output.get("data", {})]
+    return notebook
+
+
+def anchor(title: str) -> str:
+    """The anchor of a heading, as JupyterLab and GitHub's view of notebooks have it."""
+    return re.sub(r"\s", "-", title.strip())
+
+
+# Reference
+
+
+def page_name(room: str) -> str:
+    return room.replace("/", "-") or "reading-path"
+
+
+def reference(room: str, title: str) -> str:
+    """The page of a room: every module, its docstring and those of what it offers."""
+    lines = [title, "=" * len(title), ""]
+    folder = ROOT / "varlite" / room
+    for path in sorted(folder.glob("*.py"), key=lambda path: (path.stem != "__init__", path.stem)):
+        docstring = ast.get_docstring(ast.parse(path.read_text()))
+        if docstring is None or path.stem == "__main__":
+            continue
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        lines += [name, "-" * len(name), "", f".. automodule:: {name}", "   :members:", "   :member-order: bysource", ""]
+    return "\n".join(lines)
+
+
+def as_rst(lines: list[str]) -> list[str]:
+    """A docstring as reStructuredText: `code` in single backticks, lists of `name: what it is`, drawings kept as drawn.
+
+    A paragraph is a list if its first line begins with names and a colon, and a drawing if it is indented.
+    """
+    text, result = "\n".join(lines).strip("\n"), list[str]()
+    for paragraph in re.split(r"\n\s*\n", text):
+        rows = paragraph.splitlines()
+        if not rows:
+            continue
+        if rows[0].startswith("  ") or any(re.search(r"\S {3,}\S|-->", row) for row in rows):
+            result += ["::", "", *(f"    {row}" for row in rows), ""]
+        elif rows[0].startswith(">>>"):
+            result += [*rows, ""]
+        elif re.match(r"(\w+, )*\w+: ", rows[0]) and len(rows) > 1 or re.match(r"(\w+, )*[a-z_]\w*: ", rows[0]):
+            result += ["", *listed(rows), ""]
+        else:
+            result += [*(inline(row.strip()) for row in rows), ""]
+    return result
+
+
+def listed(rows: list[str]) -> list[str]:
+    items = list[str]()
+    for row in rows:
+        found = re.match(r"((?:\w+, )*\w+): (.*)", row)
+        if found:
+            items += [f"* ``{found[1]}``: {inline(found[2])}"]
+        else:
+            items += [f"  {inline(row.strip())}"]
+    return items
+
+
+def inline(row: str) -> str:
+    """Backticks doubled, and what reStructuredText would take for markup taken literally."""
+    parts = re.split(r"(`[^`]*`)", row)
+    return "".join(f"`{part}`" if i % 2 else re.sub(r"([*|_\\])", r"\\\1", part) for i, part in enumerate(parts))
