@@ -21,21 +21,27 @@ ROOMS = {
 }  # fmt: skip
 
 
-def write_book(folder: Path) -> None:
-    """Write all pages of the book into a new folder."""
+def write_book(folder: Path, notebooks: list[Path] | None = None, rooms: dict[str, str] = ROOMS) -> None:
+    """Write the pages of the book into a new folder: of all notebooks, or of some."""
     shutil.rmtree(folder, ignore_errors=True)
-    for path in sorted((ROOT / "notebooks").rglob("*")):
-        if path.suffix in {".ipynb", *PICTURES} and ".ipynb_checkpoints" not in path.parts:
-            target = folder / path.relative_to(ROOT)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".ipynb":
-                target.write_text(json.dumps(readable(json.loads(path.read_text()))))
-            else:
-                shutil.copy(path, target)
-    (folder / "index.md").write_text(front(folder))
+    notebooks = all_notebooks() if notebooks is None else notebooks
+    for path in notebooks:
+        target = folder / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(readable(json.loads(path.read_text()))))
+    for path in (ROOT / "notebooks").rglob("*"):
+        if path.suffix in PICTURES:
+            (folder / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / path.relative_to(ROOT))
+    (folder / "index.md").write_text(f"{front(folder)}\n\n{contents(notebooks, rooms)}")
     (folder / "reference").mkdir()
-    for room, title in ROOMS.items():
+    for room, title in rooms.items():
         (folder / "reference" / f"{page_name(room)}.rst").write_text(reference(room, title))
+
+
+def all_notebooks() -> list[Path]:
+    """The course in its order, then the solutions."""
+    return [path for folder in ("", "solutions") for path in sorted((ROOT / "notebooks" / folder).glob("*.ipynb"))]
 
 
 # Front
@@ -63,7 +69,7 @@ def front(folder: Path) -> str:
     text = re.sub(r"(\]\()([^)\s]+)(\))", link, text)
     text = re.sub(r'((?:src|href)=")([^"]+)(")', link, text)
     title, _, rest = text.partition("\n")
-    return f"{title}\n\n{LIVE}\n{rest}\n\n{contents()}"
+    return f"{title}\n\n{LIVE}\n{rest}"
 
 
 LIVE = """```{raw} html
@@ -73,13 +79,15 @@ class, swap tokens, paint a mask.</a></p>
 """
 
 
-def contents() -> str:
+def contents(notebooks: list[Path], rooms: dict[str, str]) -> str:
     """The order of the pages, as Sphinx wants it."""
-    names = sorted(path.relative_to(ROOT).with_suffix("") for path in (ROOT / "notebooks").glob("*.ipynb"))
-    solutions = sorted(path.relative_to(ROOT).with_suffix("") for path in (ROOT / "notebooks/solutions").glob("*.ipynb"))
-    parts = {"The course": names, "Solutions": solutions, "Reference": [f"reference/{page_name(r)}" for r in ROOMS]}
+    parts: dict[str, list[str]] = {"The course": [], "Solutions": []}
+    for path in notebooks:
+        part = "Solutions" if path.parent.name == "solutions" else "The course"
+        parts[part].append(path.relative_to(ROOT).with_suffix("").as_posix())
+    parts["Reference"] = [f"reference/{page_name(room)}" for room in rooms]
     return "\n".join(
-        f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(map(str, pages)) + "\n```\n"
+        f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
         for caption, pages in parts.items()
         if pages
     )

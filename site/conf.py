@@ -35,6 +35,7 @@ mathjax_path = "tex-svg.js"
 mathjax3_config = {"options": {"enableMenu": False}}  # its menu would load more files
 
 autodoc_typehints = "signature"
+autodoc_inherit_docstrings = False  # those of torch are in another markup
 autodoc_preserve_defaults = True
 autodoc_mock_imports = ["mamba_ssm", "causal_conv1d"]
 python_use_unqualified_type_names = True

@@ -10,7 +10,8 @@ function between(i, from, to) {
 
 /**
  * Which tokens of scale k are kept, for a mask at the last scale (a list of booleans, true = keep): the mask is resized
- * bilinearly and a token kept where it exceeds a half. Scales of at most three tokens are kept whole.
+ * bilinearly and a token kept where it exceeds a half. Scales of at most three tokens are kept whole. In float64, where
+ * Python has float32: in the schedule of this page no share is so near to a half that this would matter.
  */
 export function keepAtScale(keep, k, scales) {
   const [h, w] = scales[k];
