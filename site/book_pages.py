@@ -16,8 +16,8 @@ PICTURES = {".png", ".svg", ".gif", ".jpg"}
 ROOMS = {
     "": "The reading path", "models": "Models", "hooks": "Hooks of sampling", "datasets": "Data sets",
     "checkpoints": "Checkpoints", "training": "Training", "evaluation": "Evaluation", "evaluation/judges": "Judges",
-    "speed": "Speed", "experiments": "Experiments", "export": "Export", "nb/widgets": "Widgets", "io": "Files and checks",
-    "commands": "Commands",
+    "speed": "Speed", "experiments": "Experiments", "export": "Export", "nb/widgets": "Widgets",
+    "io": "Files and checks", "commands": "Commands",
 }  # fmt: skip
 
 
@@ -28,11 +28,11 @@ def write_book(folder: Path, notebooks: list[Path] | None = None, rooms: dict[st
     for path in notebooks:
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(readable(json.loads(path.read_text()))))
-    for path in (ROOT / "notebooks").rglob("*"):
-        if path.suffix in PICTURES:
-            (folder / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder / path.relative_to(ROOT))
+        notebook = readable(json.loads(path.read_text()))
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "markdown":
+                cell["source"] = relinked("".join(cell["source"]), path.parent, folder)
+        target.write_text(json.dumps(notebook))
     (folder / "index.md").write_text(f"{front(folder)}\n\n{contents(notebooks, rooms)}")
     (folder / "reference").mkdir()
     for room, title in rooms.items():
@@ -48,33 +48,35 @@ def all_notebooks() -> list[Path]:
 
 
 def front(folder: Path) -> str:
-    """README as the first page: its pictures are copied, its links to files lead to the repository or to the book."""
-    text = (ROOT / "README.md").read_text()
+    """README as the first page, with the live page before all else."""
+    title, _, rest = relinked((ROOT / "README.md").read_text(), ROOT, folder).partition("\n")
+    return f"{title}\n\n{LIVE}\n{rest}"
+
+
+def relinked(text: str, base: Path, folder: Path) -> str:
+    """Markdown of a file in `base` for the book in `folder`: pictures are copied there, and links to files that are no
+    pages of the book lead to the repository."""
 
     def link(match: re.Match) -> str:
         before, target, after = match.groups()
         path, _, anchor = target.partition("#")
-        source = ROOT / path
-        if re.match(r"[a-z]+:", target) or not path:
+        source = (base / path).resolve()
+        if re.match(r"[a-z]+:", target) or not path or not source.is_relative_to(ROOT) or source.suffix == ".ipynb":
             return match[0]
+        place = source.relative_to(ROOT)
         if source.suffix in PICTURES and source.exists():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, folder / path)
-            return match[0]
-        if path.startswith("notebooks/") and source.suffix == ".ipynb":
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / place)
             return match[0]
         kind = "tree" if source.is_dir() else "blob"
-        return f"{before}{REPOSITORY}/{kind}/main/{path}{'#' * bool(anchor)}{anchor}{after}"
+        return f"{before}{REPOSITORY}/{kind}/main/{place.as_posix()}{'#' * bool(anchor)}{anchor}{after}"
 
-    text = re.sub(r"(\]\()([^)\s]+)(\))", link, text)
-    text = re.sub(r'((?:src|href)=")([^"]+)(")', link, text)
-    title, _, rest = text.partition("\n")
-    return f"{title}\n\n{LIVE}\n{rest}"
+    return re.sub(r'((?:src|href)=")([^"]+)(")', link, re.sub(r"(\]\()([^)\s]+)(\))", link, text))
 
 
 LIVE = """```{raw} html
-<p class="live"><a href="live/index.html"><b>The live page</b>: the model draws in your browser, scale by scale. Choose a
-class, swap tokens, paint a mask.</a></p>
+<p class="live"><a href="live/index.html"><b>The live page</b>: the model draws in your browser, scale by scale. Choose
+a class, swap tokens, paint a mask.</a></p>
 ```
 """
 
@@ -97,15 +99,24 @@ def contents(notebooks: list[Path], rooms: dict[str, str]) -> str:
 
 
 def readable(notebook: dict[str, Any]) -> dict[str, Any]:
-    """A notebook for the book: without widgets, which have a picture beside them, and with solutions folded."""
+    """A notebook for the book: widgets, which have a picture beside them, make way for a line; solutions are folded."""
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags", [])
         if "solution" in tags:
             cell["metadata"]["tags"] = [*tags, "hide-cell"]
         if "outputs" in cell:
-            cell["outputs"] = [output for output in cell["outputs"] if WIDGETS not in output.get("data", {})]
+            cell["outputs"] = [NO_WIDGET if WIDGETS in out.get("data", {}) else out for out in cell["outputs"]]
     return notebook
+
+
+NO_WIDGET = {
+    "output_type": "display_data",
+    "metadata": {},
+    "data": {
+        "text/markdown": "*A widget, which is alive in JupyterLab. What it first shows stands beside it as a picture.*"
+    },
+}
 
 
 def anchor(title: str) -> str:
@@ -129,7 +140,15 @@ def reference(room: str, title: str) -> str:
         if docstring is None or path.stem == "__main__":
             continue
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        lines += [name, "-" * len(name), "", f".. automodule:: {name}", "   :members:", "   :member-order: bysource", ""]
+        lines += [
+            name,
+            "-" * len(name),
+            "",
+            f".. automodule:: {name}",
+            "   :members:",
+            "   :member-order: bysource",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -147,7 +166,7 @@ def as_rst(lines: list[str]) -> list[str]:
             result += ["::", "", *(f"    {row}" for row in rows), ""]
         elif rows[0].startswith(">>>"):
             result += [*rows, ""]
-        elif re.match(r"(\w+, )*\w+: ", rows[0]) and len(rows) > 1 or re.match(r"(\w+, )*[a-z_]\w*: ", rows[0]):
+        elif (re.match(r"(\w+, )*\w+: ", rows[0]) and len(rows) > 1) or re.match(r"(\w+, )*[a-z_]\w*: ", rows[0]):
             result += ["", *listed(rows), ""]
         else:
             result += [*(inline(row.strip()) for row in rows), ""]

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent)]  # Sphinx runs this file where its pages are
 
 import book_pages  # noqa: E402
 
@@ -15,15 +15,14 @@ copyright = "MIT licence"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
 html_theme = "sphinx_book_theme"
 html_title = "varlite"
-html_static_path = [str(HERE / "theme"), str(HERE.parent / "build" / "site-static")]
+html_static_path = [str(HERE / "theme" / "static"), str(HERE.parent / "build" / "site-static")]
 html_css_files = ["book.css"]
-templates_path = [str(HERE / "theme")]
-html_sidebars = {"**": ["navbar-logo.html", "live-link.html", "icon-links.html", "search-button-field.html", "sbt-sidebar-nav.html"]}
+templates_path = [str(HERE / "theme" / "templates")]
+html_sidebars = {"**": ["navbar-logo.html", "live-link.html", "search-button-field.html", "sbt-sidebar-nav.html"]}
 html_theme_options = {
     "repository_url": book_pages.REPOSITORY, "use_repository_button": True, "use_download_button": True,
-    "home_page_in_toc": True, "show_navbar_depth": 1, "extra_footer": "",
+    "home_page_in_toc": True, "show_navbar_depth": 1, "navbar_persistent": [],
 }  # fmt: skip
-html_last_updated_fmt = None
 
 nb_execution_mode = "off"  # outputs are those that are committed
 nb_ipywidgets_js = {}  # widgets appear by the pictures beside them

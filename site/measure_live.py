@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 import varlite
 
 sys.path.append(str(ROOT / "tests"))
-from jupyter_server import NO_BROWSER, find_chromium  # noqa: E402
+from jupyter_server import NO_BROWSER, find_chromium
 
 DRAW = """async images => {
     const [{ openModel }, { sample }, { imageSeed }] =
@@ -70,7 +70,9 @@ def in_python(images: list[list[int]]) -> list[list[list[int]]]:
     everything = []
     for label, seed in images:
         idx: list[list[int]] = []
-        varlite.generate(model, tokenizer, [label], seeds=seed, on_scale=lambda s, idx=idx: idx.append(s.idx_Bl[0].tolist()))
+        varlite.generate(
+            model, tokenizer, [label], seeds=seed, on_scale=lambda s, idx=idx: idx.append(s.idx_Bl[0].tolist())
+        )
         everything.append(idx)
     return everything
 
@@ -84,7 +86,9 @@ def main() -> None:
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         browser = in_browser(Path(folder), images)
     pairs = list(zip((one["tokens"] for one in browser["drawn"]), in_python(images), strict=True))
-    tokens = [(a, b) for ours, theirs in pairs for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)]
+    tokens = [
+        (a, b) for ours, theirs in pairs for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)
+    ]
     seconds = [one["seconds"] for one in browser["drawn"]]
     print(f"{sum(a == b for a, b in tokens)} of {len(tokens)} tokens are equal, of {sum(a == b for a, b in pairs)} of "
           f"{len(pairs)} images all")  # fmt: skip

@@ -70,5 +70,5 @@ def fetch(package: Package) -> None:
     done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
     if done.returncode or not package.archive.exists():
         raise OSError(
-            f"npm could not fetch {wanted}. With a network it can; or put its archive at {package.archive}\n{done.stderr}"
+            f"npm could not fetch {wanted}: is there a network? Or put its archive at {package.archive}\n{done.stderr}"
         )

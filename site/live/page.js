@@ -18,7 +18,7 @@ const make = (tag, properties = {}, ...children) => {
 
 let model;
 let cells = { mask: [], scales: [] }; // buttons
-let picture = null; // what is shown: {request, steps: what `sample` gave, fills: in-paintings since it was drawn}
+let picture = null; // what is shown: {request, steps: what `sample` gave}
 let pictures = 0; // drawn since the page was opened
 let label = 9;
 
@@ -47,7 +47,7 @@ const dials = () => ({
 });
 
 /** Draws, shows each scale as it comes, and keeps the result. `request` is `dials()`, and perhaps `replace`. */
-function drawPicture(request, fills, done) {
+function drawPicture(request, done) {
   return ask(async (isOld) => {
     find("scales").classList.add("waiting");
     const start = performance.now();
@@ -59,7 +59,7 @@ function drawPicture(request, fills, done) {
       await new Promise((seen) => setTimeout(seen));
       if (isOld()) return;
     }
-    picture = { request, steps, fills };
+    picture = { request, steps };
     find("scales").classList.remove("waiting");
     say(`${done} in ${((performance.now() - start) / 1000).toFixed(2)} s.`);
     find("status").dataset.pictures = ++pictures;
@@ -70,29 +70,29 @@ function drawPicture(request, fills, done) {
 function drawNew() {
   if (!model || !find("dials").reportValidity()) return;
   const request = dials();
-  find("token").hidden = true;
+  closeToken();
   find("fill").value = label;
   const { cfg, topP, seed } = request;
   find("command").textContent =
     `varlite sample --classes ${label} --num-per-class 1 --seed ${seed} --cfg ${cfg} --top-p ${topP}`;
   history.replaceState(null, "", `#class=${label}&seed=${seed}&cfg=${cfg}&topp=${topP}`);
-  return drawPicture(request, 0, `Drawn: ${model.classes[label]}`);
+  return drawPicture(request, `Drawn: ${model.classes[label]}`);
 }
 
 const tokensOf = ({ steps }) => steps.map((step) => step.tokens);
 
 function inPaint() {
-  const { request, fills } = picture;
+  const { request } = picture;
   const fill = { ...request, label: Number(find("fill").value), seed: request.seed + 1n };
   fill.replace = keepTokens(tokensOf(picture), cells.mask.map((cell) => !isPressed(cell)), model.scales);
-  find("token").hidden = true;
-  return drawPicture(fill, fills + 1, `In-painted as ${model.classes[fill.label]} with seed ${fill.seed}`);
+  closeToken();
+  return drawPicture(fill, `In-painted as ${model.classes[fill.label]} with seed ${fill.seed}`);
 }
 
 function swap(k, i, code) {
   const keepFiner = find("token").querySelector("input:checked").value === "kept";
   const request = { ...picture.request, replace: swapToken(tokensOf(picture), k, i, code, keepFiner) };
-  return drawPicture(request, picture.fills, `Swapped for code ${code}, and drawn`);
+  return drawPicture(request, `Swapped for code ${code}, and drawn`);
 }
 
 // Showing
@@ -122,9 +122,18 @@ function showChoices(k, i) {
     find("token-title").textContent = `${model.scales[k].join(" × ")}, ${place}: code ${tokens[i]}`;
     find("choices").replaceChildren(...choices.map(({ code, p }, n) => choice(code, p, images[n], tokens[i], k, i)));
     find("token").hidden = false;
-    for (const [scale, { buttons }] of cells.scales.entries())
-      buttons.forEach((button, place) => press(button, scale === k && place === i));
+    markToken(k, i);
   });
+}
+
+function markToken(k, i) {
+  for (const [scale, { buttons }] of cells.scales.entries())
+    buttons.forEach((button, place) => press(button, scale === k && place === i));
+}
+
+function closeToken() {
+  find("token").hidden = true;
+  markToken(-1);
 }
 
 function choice(code, p, image, now, k, i) {
@@ -226,7 +235,7 @@ function readAddress() {
 
 async function main() {
   model = await openModel("model", (share) => say(`Loading the model: ${Math.round(100 * share)} %`));
-  find("about").textContent = `The model is ${model.about.model}, as varlite export wrote it.`;
+  find("model").textContent = model.about.model;
   readAddress();
   connectDials();
   buildScales();

@@ -188,7 +188,7 @@ def test_a_mask_painted_with_a_finger_is_in_painted(browser, address, pair):
 
 @pytest.fixture(scope="module")
 def run(browser, address):
-    """Runs JavaScript that may use the page's modules as `hash`, `drawing`, `editing` and what it is given as `given`."""
+    """Runs JavaScript that may use the page's modules, as `hash`, `drawing` and `editing`, and what is `given`."""
     modules = ("hash", "drawing", "editing")
     imports = "".join(f"const {name} = await import('{address}{name}.js');" for name in modules)
     with browser.new_context() as context:
