@@ -32,7 +32,7 @@ START := $(shell date +%s)
 TOOK = @echo "== Done in $$(( $$(date +%s) - $(START) )) s"
 
 .DEFAULT_GOAL := help
-.PHONY: help lab tour test lint notebooks badges lock docker clean
+.PHONY: help lab tour test lint notebooks site badges lock docker clean
 
 help:
 	@echo "make lab        set up .venv and open JupyterLab on the first notebook"
@@ -40,6 +40,7 @@ help:
 	@echo "make test       set up .venv and run everything that CI runs"
 	@echo "make lint       fix what ruff can fix, then check style and types"
 	@echo "make notebooks  execute all notebooks in place, to refresh their outputs"
+	@echo "make site       the course as a book, and the model in the browser, as a static site in out/site (needs npm)"
 	@echo "make badges     put badges and the set-up cell into notebooks that lack them"
 	@echo "make lock       bring uv.lock and constraints.txt up to pyproject.toml (with uv)"
 	@echo "make docker     JupyterLab in a container, on http://127.0.0.1:$(PORT)"
@@ -69,7 +70,7 @@ $(VENV)/stamp-notebooks: $(VENV)/stamp-python pyproject.toml constraints.txt uv.
 $(VENV)/stamp-test: $(VENV)/stamp-python pyproject.toml constraints.txt uv.lock
 	@echo "== Installing varlite and what its tests need into $(VENV) (the first time: a few minutes, 6 GB with CUDA)"
 	@$(call install,notebooks test site)
-	@touch $(VENV)/stamp-notebooks $@
+	@touch $(VENV)/stamp-notebooks $(VENV)/stamp-site $@
 
 lab: $(VENV)/stamp-notebooks
 	@echo "== JupyterLab (Ctrl-C twice stops it)"
@@ -110,6 +111,15 @@ lint: $(VENV)/stamp-test
 # which would make every refresh a diff.
 notebooks: $(VENV)/stamp-notebooks
 	@$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb notebooks/solutions/*.ipynb
+	$(TOOK)
+
+$(VENV)/stamp-site: $(VENV)/stamp-python pyproject.toml constraints.txt uv.lock
+	@echo "== Installing varlite and what the site needs into $(VENV) (the first time: a few minutes, 6 GB with CUDA)"
+	@$(call install,notebooks site)
+	@touch $(VENV)/stamp-notebooks $@
+
+site: $(VENV)/stamp-site
+	@$(PY) site/build_site.py
 	$(TOOK)
 
 badges: $(VENV)/stamp-notebooks
