@@ -8,11 +8,25 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 
 
 def table() -> dict[str, Callable[..., None]]:
     """Every command by name. Imported here, so that Ctrl-C is caught from the start."""
-    from varlite.commands import align, bench, convert, data, edit, evaluate, export, info, reproduce, sample, train
+    from varlite.commands import (
+        align,
+        bench,
+        convert,
+        data,
+        edit,
+        evaluate,
+        export,
+        info,
+        reproduce,
+        sample,
+        train,
+        verify,
+    )
 
     return {
         "sample": sample.sample,
@@ -27,6 +41,7 @@ def table() -> dict[str, Callable[..., None]]:
         "train-reader": train.train_reader,
         "evaluate": evaluate.evaluate,
         "bench": bench.bench,
+        "verify": verify.verify,
         "reproduce": reproduce.reproduce,
         "data": data.data,
         "fetch": data.fetch,
@@ -39,12 +54,16 @@ def table() -> dict[str, Callable[..., None]]:
 
 def run(words: list[str]) -> None:
     """Parse a command line and run its command."""
-    import tyro
-
     from varlite.io.memory import keep_freed_memory
 
     keep_freed_memory()
     try:
+        if words[:1] == ["verify"] and not has_tyro():
+            from varlite.commands.verify import without_tyro
+
+            return without_tyro([expand_home(word) for word in words[1:]])
+        import tyro
+
         tyro.extras.subcommand_cli_from_dict(
             table(),
             prog="varlite",
@@ -54,6 +73,14 @@ def run(words: list[str]) -> None:
         )
     finally:
         sys.stdout.flush()  # a pipe that nobody reads any more is noticed here, not when the process ends
+
+
+def has_tyro() -> bool:
+    """Whether command lines can be read. `varlite verify` runs where nothing but torch is installed."""
+    try:
+        return find_spec("tyro") is not None
+    except ImportError:
+        return False
 
 
 def expand_home(word: str) -> str:

@@ -136,7 +136,7 @@ def keep_top(logits_BlV: torch.Tensor, top_k: int = 0, top_p: float = 0.0) -> to
         drop_BlV = logits_BlV < least_Bl1
         # Of codes as likely as the least that stays, the first ones make up the number.
         surplus_Bl1 = dropped_Bl1 - torch.searchsorted(ascending_BlV, least_Bl1)
-        if logits_BlV.device.type != "cpu" or surplus_Bl1.any():  # a GPU would have to be waited for
+        if not may_look(logits_BlV) or surplus_Bl1.any():
             equal_BlV = logits_BlV == least_Bl1
             drop_BlV |= equal_BlV & (equal_BlV.cumsum(-1, dtype=torch.int32) <= surplus_Bl1)
         logits_BlV = torch.where(drop_BlV, -torch.inf, logits_BlV)
@@ -145,7 +145,12 @@ def keep_top(logits_BlV: torch.Tensor, top_k: int = 0, top_p: float = 0.0) -> to
 
 def ascending(x: torch.Tensor) -> torch.Tensor:
     """Sorted along the last axis. On a CPU by NumPy, ten times as fast as torch, which sorts indices along."""
-    return torch.from_numpy(np.sort(x.detach().numpy())) if x.device.type == "cpu" else x.sort(dim=-1).values
+    return torch.from_numpy(np.sort(x.detach().numpy())) if may_look(x) else x.sort(dim=-1).values
+
+
+def may_look(x: torch.Tensor) -> bool:
+    """Whether Python may look at values: on a CPU, while no graph is traced. A GPU would have to be waited for."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def draw(logits_BlV: torch.Tensor, source: Source = None, step: int = 0) -> torch.Tensor:
@@ -156,7 +161,7 @@ def draw(logits_BlV: torch.Tensor, source: Source = None, step: int = 0) -> torc
     """
     p_BlV = logits_BlV.softmax(-1)
     if isinstance(source, torch.Tensor):
-        if p_BlV.device.type == "cpu" and p_BlV[..., 0].isnan().any():  # one spoils its whole row
+        if may_look(p_BlV) and p_BlV[..., 0].isnan().any():  # one spoils its whole row
             raise ValueError(NOTHING_TO_DRAW)
         return invert(p_BlV, random_words(source, DRAW, step, p_BlV.shape[1:2]))
     try:

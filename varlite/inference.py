@@ -4,19 +4,25 @@ float32 on a CPU: the linear layers of the blocks are packed for oneDNN, and the
 is autocast's, for GPUs. int8, on a CPU: weights and activations are rounded to 8 bits, weights with a scale for each
 output, activations with one for each product: more images a second, and other images. Attention proper, norms, AdaLN,
 embeddings and the head stay in float32, and so does the tokenizer.
+
+On an NVIDIA GPU sampling is recorded once for each batch size and replayed as one CUDA graph, from labels and seeds to
+pictures: Python takes no part in it.
 """
 
 import importlib.util
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
+from varlite.drawing import Rules
 from varlite.io.checks import brief
+from varlite.scales import Scales
 from varlite.transformer import Attention
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
@@ -34,8 +40,10 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 def prepare(model: Any, precision: Precision = "float32") -> Any:
     """Change a model, in place, so that sampling is quick; it can then neither be trained nor saved.
 
-    A model on a GPU, or for half precision, stays as it is: that is for `autocast`. Raises ValueError for an unknown
-    precision, for int8 with a model that is not on the CPU in float32, and where this torch has no such layers.
+    On a CUDA GPU the linear layers of the blocks keep the half-precision weights that `autocast` would make of them in
+    every batch, and sampling becomes a graph (`Graphs`). For half precision elsewhere nothing changes: that is for
+    `autocast`. Raises ValueError for an unknown precision, for int8 with a model that is not on the CPU in float32, and
+    where this torch has no such layers.
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {brief(precision)}")
@@ -51,6 +59,11 @@ def prepare(model: Any, precision: Precision = "float32") -> Any:
         replace_linears(model, quantized)
     elif precision == "float32" and here and torch.backends.mkldnn.is_available():
         replace_linears(model, PackedLinear)
+    if weight.is_cuda:
+        if precision in ("bfloat16", "float16") and weight.dtype == torch.float32:
+            replace_linears(model, lambda linear: HalfLinear(linear, getattr(torch, precision)))
+        if not isinstance(model.sample, Graphs):
+            model.sample = Graphs(model.sample)
     return model.eval()
 
 
@@ -164,6 +177,20 @@ class Int8Linear(SamplingLayer):
         return self.layer(x)
 
 
+class HalfLinear(SamplingLayer):
+    """A linear layer whose weights are as autocast converts them: half the memory, and no conversion in a batch."""
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype):
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight = nn.Parameter(linear.weight.detach().to(dtype), requires_grad=False)
+        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().to(dtype), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.check(x)
+        return nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
 def quantized(linear: nn.Linear) -> nn.Module:
     """An int8 layer. Raises ValueError where this torch has no engine for it."""
     supported = torch.backends.quantized.supported_engines
@@ -179,3 +206,57 @@ def quantized(linear: nn.Linear) -> nn.Module:
         (layer,) = quantization.quantize_dynamic(nn.Sequential(linear), spec)
     torch.backends.quantized.engine = before
     return Int8Linear(layer.eval())
+
+
+class Graphs:
+    """A model's `sample` that records itself, on a CUDA GPU, as one graph for each batch size and setting.
+
+    The first batch runs as ever, and compiles what is to be compiled; the second is recorded. From then on labels and
+    seeds are copied to where the graph reads them, and it is replayed. Keys, values and all else between lie in a
+    pool of memory that is allocated once. With hooks or a generator, and where recording fails, nothing is recorded.
+    """
+
+    most = 2  # graphs that are kept: a full batch, and the last one
+
+    def __init__(self, sample: Callable[..., torch.Tensor]):
+        self.sample, self.pool, self.failed = sample, None, False  # type: Callable[..., torch.Tensor], Any, bool
+        self.seen: set[Hashable] = set()
+        self.held: dict[Hashable, tuple[Any, Any, torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+
+    def __call__(self, tokenizer: Any, label_B: torch.Tensor, rules: Rules, scales: Scales) -> torch.Tensor:
+        """As the model's own: images in [-1, 1]."""
+        if not label_B.is_cuda or rules.seeds is None or rules.on_logits is not None or rules.on_scale is not None:
+            return self.sample(tokenizer, label_B, rules, scales)
+        half = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+        settings = (rules.cfg, rules.top_k, rules.top_p, rules.smooth)
+        key = (id(tokenizer), len(label_B), label_B.device, settings, scales, half)
+        if key not in self.held and (key not in self.seen or not self.record(key, tokenizer, label_B, rules, scales)):
+            self.seen.add(key)
+            return self.sample(tokenizer, label_B, rules, scales)
+        graph, _, label, seed, image = self.held[key]
+        label.copy_(label_B)
+        seed.copy_(rules.seeds)
+        graph.replay()
+        return image.clone()  # the next replay writes over it
+
+    def record(self, key: Hashable, tokenizer: Any, label_B: torch.Tensor, rules: Rules, scales: Scales) -> bool:
+        """Record a batch; False where that cannot be done, the first time with a warning."""
+        if self.failed:
+            return False
+        while len(self.held) >= self.most:
+            del self.held[next(iter(self.held))]
+        label, seed = label_B.clone(), rules.seeds.clone()  # type: ignore[union-attr]
+        graph = torch.cuda.CUDAGraph()
+        self.pool = self.pool or torch.cuda.graph_pool_handle()
+        torch.clear_autocast_cache()  # weights converted before lie outside the pool and do not last
+        try:
+            with torch.cuda.graph(graph, pool=self.pool):
+                image = self.sample(tokenizer, label, replace(rules, seeds=seed), scales)
+        except RuntimeError as error:  # too little memory is one
+            self.failed, reason = True, str(error).split("\n")[0]
+            warnings.warn(f"sampling cannot be recorded as a CUDA graph here ({reason}); it runs without", stacklevel=2)
+            return False
+        finally:
+            torch.clear_autocast_cache()  # and those converted now do not outlive the graph
+        self.held[key] = (graph, tokenizer, label, seed, image)
+        return True

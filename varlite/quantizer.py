@@ -5,7 +5,6 @@ rest = f - f_hat --area--> p_k x p_k --nearest code--> idx_Bl --codebook--> h --
 
 from functools import wraps
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -34,7 +33,10 @@ def phi_index(k: int, K: int, shared: int) -> int:
     if shared == 0:
         return k
     margin = 1 / 3 / shared if shared == 4 else 1 / 2 / shared
-    return int(np.argmin(np.abs(np.linspace(margin, 1 - margin, shared) - k / max(1, K - 1))))
+    last, place = 1 - margin, k / max(1, K - 1)
+    step = (last - margin) / max(1, shared - 1)
+    ticks = [i * step + margin for i in range(shared - 1)] + [last if shared > 1 else margin]
+    return min(range(shared), key=lambda i: abs(ticks[i] - place))
 
 
 def without_autocast(function):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from varlite.drawing import Hook, Rules, image_seeds, signed
 from varlite.io.checks import brief, integer, value_range
@@ -162,6 +161,8 @@ def generate_many(
     share: (i, n) makes batch i and every n-th after it, for one of n processes; together they make what one would.
     `settings` are those of `generate`.
     """
+    from tqdm import tqdm  # `varlite verify` does without
+
     check_pair(model, tokenizer)
     seed, batch = integer("seed", seed), integer("batch", batch, 1)
     total = None if total is None else integer("total", total, 0)

@@ -85,9 +85,8 @@ class Scales:
         return self.shapes[-1]
 
     def levels(self, device: torch.device | str | None = None) -> torch.Tensor:
-        """Scale k of each token, shape (L,)."""
-        ends_K = torch.tensor([end for _, end in self.spans], device=device)
-        return (torch.arange(self.total, device=device)[:, None] >= ends_K).sum(1)
+        """Scale k of each token, shape (L,). Made where it is needed: a GPU would wait for a copy of a list."""
+        return torch.cat([torch.full((length,), k, device=device) for k, length in enumerate(self.lengths)])
 
     def block_causal_mask(self, device: torch.device | str | None = None) -> torch.Tensor:
         """(L, L) booleans, True where the token of the row may see that of the column: its own scale and coarser ones.

@@ -1,6 +1,9 @@
 """The parts of the next-scale transformer: attention with a cache, feed-forward, AdaLN, block, head."""
 
 import math
+import warnings
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
@@ -62,15 +65,87 @@ class Attention(nn.Module):
         # Under autocast normalising returns float32, v is what autocast chose.
         return q.to(v.dtype), k.to(v.dtype), v, scale
 
-    def forward(
-        self, x_BlC: torch.Tensor, mask_ll: torch.Tensor | None = None, cache: KVCache | None = None
-    ) -> torch.Tensor:
-        """`mask_ll` is True where a row may look; a cache is appended to, and attended to whole."""
+    def forward(self, x_BlC: torch.Tensor, mask_ll: Any = None, cache: KVCache | None = None) -> torch.Tensor:
+        """`mask_ll` is True where a row may look, or a `block_mask` of that; a cache is appended to, and attended to
+        whole."""
         q, k, v, scale = self.project(x_BlC)
         if cache is not None:
             k, v = cache.append(k, v)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_ll, scale=scale)
+        if isinstance(mask_ll, torch.Tensor | None):
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_ll, scale=scale)
+        else:
+            out = compiled_flex()(q, k, v, block_mask=mask_ll, scale=scale)
         return self.proj(out.transpose(1, 2).reshape(x_BlC.shape))
+
+
+# Training on a GPU: no work for blocks of the mask in which nothing may be seen
+
+BLOCK = 128  # tokens of a block
+
+
+def block_mask(mask_LL: torch.Tensor) -> Any:
+    """A dense mask as FlexAttention takes it: 128 x 128 blocks that are empty, full, or looked up entry by entry.
+
+    Of the 36 blocks of VAR's mask at 256 x 256, 8 are empty and need no work, and 12 are full.
+    """
+    from torch.nn.attention.flex_attention import create_block_mask  # three seconds of start-up
+
+    L = len(mask_LL)
+    return create_block_mask(lambda b, n, q, k: mask_LL[q, k], None, None, L, L, mask_LL.device, BLOCK)
+
+
+def for_training(mask: Any, dtype: torch.dtype, E: int) -> Any:
+    """The mask of teacher forcing as it is quickest to train with: a `block_mask` on a CUDA GPU, if that works there,
+    otherwise as it is. `dtype` is that of queries, keys and values, `E` the size of a head."""
+    if not isinstance(mask, torch.Tensor) or not mask.is_cuda or not flex_works(mask.device, dtype, E):
+        return mask
+    return block_mask(mask)
+
+
+@cache
+def compiled_flex() -> Any:
+    """FlexAttention, which is quick only when compiled."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention)
+
+
+@cache
+def flex_works(device: torch.device, dtype: torch.dtype, E: int) -> bool:
+    """Whether FlexAttention gives there what the dense mask gives, and the same gradients: tried once.
+
+    Warns where it fails, although torch has it for the device.
+    """
+    if not torch.cuda.is_available() or find_spec("triton") is None:
+        return False
+    try:
+        off = flex_error(device, dtype, E)
+        problem = "" if off < (0.05 if dtype.itemsize < 4 else 0.01) else f"its results are off by {off:.2g}"
+    except Exception as error:  # what a compiler that is missing or broken raises is of many types
+        problem = str(error).split("\n")[0]
+    if problem:
+        warnings.warn(f"FlexAttention does not work here ({problem}); training uses the dense mask", stacklevel=2)
+    return not problem
+
+
+def flex_error(device: torch.device, dtype: torch.dtype, E: int, flex: Any = None, gradients: bool = True) -> float:
+    """The largest difference between FlexAttention and the dense mask, in outputs and gradients, over 200 tokens."""
+    draws, L = torch.Generator(device).manual_seed(0), 200
+    level_L = torch.arange(L, device=device) // 30
+    mask_LL = level_L[:, None] >= level_L[None, :]
+    found = []
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        qkv = [torch.randn(2, 2, L, E, generator=draws, device=device).to(dtype) for _ in range(4)]
+        blocks = block_mask(mask_LL)
+        for use_flex in (False, True):
+            q, k, v = (x.clone().requires_grad_(gradients) for x in qkv[:3])
+            if use_flex:
+                out = (flex or compiled_flex())(q, k, v, block_mask=blocks, scale=0.25)
+            else:
+                out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_LL, scale=0.25)
+            grads = torch.autograd.grad((out * qkv[3]).sum(), (q, k, v)) if gradients else ()
+            found.append([x.detach().float() for x in (out, *grads)])
+    return max((a - b).abs().max().item() for a, b in zip(*found, strict=True))
 
 
 class FFN(nn.Module):

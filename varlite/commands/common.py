@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from varlite.io.devices import pick_device as pick_device
+
 if TYPE_CHECKING:
     import torch
 
@@ -82,18 +84,6 @@ class SmoothSamplingOptions(SamplingOptions):
 
     smooth: bool = False
     """Mix codes instead of drawing one: nicer pictures, not for scores."""
-
-
-def pick_device(name: str) -> "torch.device":
-    """auto is cuda, else mps, else cpu. Raises ValueError for a device that is not here."""
-    import torch
-
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(kind for kind in here if here[kind])
-    if not here[name]:
-        raise ValueError(f"device: there is no {name} here, only {', '.join(kind for kind in here if here[kind])}")
-    return torch.device(name)
 
 
 def check_weights(argument: str, model: str | None, weights: Path | None) -> None:

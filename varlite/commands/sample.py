@@ -84,10 +84,10 @@ def sample(
     if keep < 1:
         check_judge(transformer, tokenizer)
 
+    if not compile or device.type == "cuda":  # on a CPU packed layers are no layers to compile
+        prepare(transformer, model.precision)
     if compile:
         compile_blocks(transformer)
-    else:
-        prepare(transformer, model.precision)
     record = {"classes": chosen, "class_names": [] if isinstance(known, int) else [known[c] for c in chosen]}
     record |= {"num_per_class": num_per_class, "seed": seed, "settings": vars(sampling), "batch": batch}
     record |= ({"ssg": ssg} if ssg else {}) | ({"keep": keep, "judge": judge} if keep < 1 else {})

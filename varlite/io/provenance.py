@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+import varlite
+
 
 def machine() -> str:
     """What times were measured on: the GPU or the number of CPU cores, and torch."""
@@ -19,7 +21,7 @@ def machine() -> str:
 
 def versions(*others: str) -> dict[str, str]:
     """Versions of varlite, torch, NumPy, and of other packages by name."""
-    known = {"varlite": version("varlite"), "torch": torch.__version__, "numpy": np.__version__}
+    known = {"varlite": varlite.__version__, "torch": torch.__version__, "numpy": np.__version__}
     return known | {name: version(name) for name in others}
 
 

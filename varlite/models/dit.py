@@ -178,7 +178,7 @@ class DiT(TransformerCosts, Model):
             require(self, "logits")
         empty = tokenizer.empty(len(label_B), scales)
         x = noise = rules.normal(empty, 0)
-        for t, s in pairwise(torch.linspace(1, 0, self.config.steps + 1).tolist()):
+        for t, s in pairwise(1 - i / self.config.steps for i in range(self.config.steps + 1)):
             v = self.guided(x, t, label_B, rules.cfg)
             x_s, known, put = x + (s - t) * v, torch.zeros_like(x[:, :1]).bool(), x
             if rules.on_scale is not None:

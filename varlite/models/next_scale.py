@@ -17,7 +17,7 @@ from varlite.models.contract import Model
 from varlite.models.costs import TransformerCosts
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
-from varlite.transformer import ClassEmbedding, Head
+from varlite.transformer import ClassEmbedding, Head, for_training
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,9 @@ class NextScale(TransformerCosts, Model):
             embedded = self.token_embed(x_BLZ.to(self.token_embed.weight.dtype))
         x = torch.cat((self._start(cond_BD), embedded), 1) + self._positions(scales)
         mask, block_cond = self.make_mask(scales, x.device), self._block_cond(cond_BD)
+        if x.is_cuda and self.training:
+            dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
+            mask = for_training(mask, dtype, self.config.width // self.config.heads)
         for block in self.blocks:
             x = block(x, block_cond, mask=mask)
         return self.head(x, cond_BD)
@@ -188,6 +191,7 @@ class NextScale(TransformerCosts, Model):
             f_hat = tokenizer.accumulate(f_hat, step.h_BlZ, k, scales)
             if k < scales.K - 1:
                 x_BlZ = tokenizer.next_input(f_hat, k, scales)
+        del cache  # the decoder can use its memory
         return tokenizer.to_image(f_hat)
 
     # Inputs of the blocks

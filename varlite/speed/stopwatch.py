@@ -66,9 +66,9 @@ def figure(x: float) -> float:
     return float(f"{x:.4g}")
 
 
-def gemm_rate(device: torch.device, n: int = 2048, rounds: int = 7) -> float:
-    """FLOP a second in a float32 product of two matrices of n x n: what the machine can do."""
-    a, watch, times = torch.randn(n, n, device=device), Stopwatch(device), []
+def gemm_rate(device: torch.device, n: int = 2048, rounds: int = 7, dtype: torch.dtype = torch.float32) -> float:
+    """FLOP a second in a product of two matrices of n x n: what the machine can do."""
+    a, watch, times = torch.randn(n, n, device=device, dtype=dtype), Stopwatch(device), []
     for _ in range(rounds + 1):
         start = watch.now()
         a @ a
