@@ -2,14 +2,17 @@ import json
 import math
 import os
 import signal
+import sys
 import threading
 import time
-from types import SimpleNamespace
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from examples import without_clock
 
+from varlite.checkpoints.cards import read_log
 from varlite.io.files import read_model
 from varlite.training.engine import Engine
 from varlite.training.loop import SIGNALS, Every, Training, step_seed
@@ -184,6 +187,26 @@ def test_every_line_of_the_log_has_codebook_health_and_speed(trained):
         assert record["images_per_second"] > 0 and record["gib"] > 0
     record = json.loads((trained / "var" / "log.jsonl").read_text().splitlines()[-1])
     assert record["tokens_per_second"] == pytest.approx(39 * record["images_per_second"], rel=0.05)
+
+
+def test_a_service_gets_every_line_of_the_log_and_the_run_goes_on_under_its_name(
+    trained, presets, tmp_path, monkeypatch
+):
+    calls: list[tuple] = []
+    run = SimpleNamespace(log=lambda values, step: calls.append((step, values)), finish=lambda: calls.append(("end",)))
+    service = ModuleType("trackio")
+    service.__spec__ = ModuleSpec("trackio", None)
+    service.init = lambda **named: calls.append(("init", named)) or run
+    service.config = SimpleNamespace(update=lambda values, allow_val_change: calls.append(("config", values)))
+    monkeypatch.setitem(sys.modules, "trackio", service)
+    options = Options(device="cpu", steps=10, log="trackio")
+    train_tokenizer("tiny-vq", str(trained / "images"), tmp_path / "out", options)
+    assert calls[0] == ("init", {"project": "varlite", "name": "out", "resume": "allow"})
+    assert calls[1][1]["preset"] == "tiny-vq" and calls[-1] == ("end",)
+    logged = read_log(tmp_path / "out")
+    assert [step for step, _ in calls[2:-1]] == [record["step"] for record in logged] == [5, 10]
+    last = calls[-2][1]
+    assert last["loss"] == pytest.approx(logged[-1]["loss"], rel=1e-5) and "perplexity_per_scale/0" in last
 
 
 def test_tensorboard_gets_every_line_of_the_log(trained, presets, tmp_path):

@@ -17,8 +17,10 @@ Device = Annotated[
 Data = Annotated[
     str,
     tyro.conf.arg(
-        help="fashion (Fashion-MNIST, which ships), still-life (rendered here), cifar10, or a folder of images with a "
-        "sub-folder for each class."
+        help="fashion (Fashion-MNIST, which ships), still-life (rendered here), cifar10, a folder of images with a "
+        "sub-folder for each class, an .npz of images and labels, a .csv of paths and labels, .tar files (shards as of "
+        "WebDataset, or archives of folders: one, a folder of them or 'shards-{0000..0009}.tar'), .parquet files, a "
+        "data set of Hugging Face saved on disk, or hf:NAME."
     ),
 ]
 Precision = Literal["float32", "bfloat16", "float16", "int8"]

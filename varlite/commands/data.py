@@ -10,10 +10,10 @@ from varlite.commands.common import Data, Device, check_counts, pick_device
 
 
 def data(name: Annotated[str, tyro.conf.Positional]) -> None:
-    """What a folder of images is understood as: splits, classes, what is left out and why, colours, sizes, warnings.
+    """What images are understood as: splits, classes, what is left out and why, colours, sizes, warnings.
 
     Args:
-        name: a folder as for --data, or the name of a data set.
+        name: whatever --data takes: a folder, an .npz, a .csv, .tar or .parquet files, hf:NAME, or a name.
     """
     from varlite.datasets.survey import report
 

@@ -1,4 +1,4 @@
-"""Datasets as bytes, in a fixed order: those with a name, and folders of images."""
+"""Datasets as bytes, in a fixed order: those with a name, and one's own images in whatever form they are."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -7,9 +7,9 @@ import torch
 
 from varlite.datasets.cifar import CIFAR10
 from varlite.datasets.fashion import FashionMNIST
-from varlite.datasets.folders import ImageFolder
+from varlite.datasets.folders import ImageFolder as ImageFolder
+from varlite.datasets.sources import open_source
 from varlite.datasets.still_life import StillLife
-from varlite.io.places import expand_home
 
 
 class Dataset(Protocol):
@@ -50,9 +50,9 @@ DATASETS: dict[str, type[FashionMNIST] | type[CIFAR10] | type[StillLife]] = {
 def open_dataset(
     name: str, split: str, size: tuple[int, int], channels: int, unreadable: float = 0.25, as_published: bool = False
 ) -> Dataset:
-    """A dataset by name, or a folder of images by path, for images of `size` (H, W) with `channels`, 1 or 3.
+    """A dataset by name, or what `varlite.datasets.sources` reads, for images of `size` (H, W) with `channels`, 1 or 3.
 
-    `split` is "train" or "test"; `unreadable` is the share of a folder's images that may be unreadable;
+    `split` is "train" or "test"; `unreadable` is the share of the images that may be unreadable;
     for `as_published` see `Dataset`.
     Raises ValueError or FileNotFoundError for what is not there.
     """
@@ -66,9 +66,4 @@ def open_dataset(
 def _open(name: str, split: str, size: tuple[int, int], channels: int, unreadable: float) -> Dataset:
     if name in DATASETS:
         return DATASETS[name](split, None, size, channels)
-    path = expand_home(name)
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"data: {name} is a file: name a folder with a sub-folder of images for each class")
-    if not path.is_dir():
-        raise FileNotFoundError(f"data: {name} is neither the name of a dataset ({', '.join(DATASETS)}) nor a folder")
-    return ImageFolder(path, split, size, channels, unreadable)
+    return open_source(name, split, size, channels, unreadable, DATASETS)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,10 +23,22 @@ def content_checksum(root: Path, names: list[str], labels: list[str]) -> str:
     The contents are read once and the result is kept in VARLITE_CACHE, for files of these paths, sizes and times of
     change. Where something changed, or so lately that times could not tell, they are read again.
     """
-    known, newest = _paths_and_times(root, names)
+    paths = [f"{root}/{name}" for name in names]
+    return kept_checksum(root, names, [], labels, lambda: POOL.map(_content, paths))
+
+
+def kept_checksum(
+    root: Path, files: list[str], parts: list[str], labels: list[str], contents: Callable[[], Iterable[str]]
+) -> str:
+    """The same for pictures that lie in archives or tables: the `contents` are what `digest_of` says of each.
+
+    The result is kept for `files` below `root` of these paths, sizes and times of change, and for these `parts`: names
+    of what is taken from them.
+    """
+    known, newest = _paths_and_times(root, files)
     digest = hashlib.sha256(known.encode())
-    for label in labels:
-        digest.update(label.encode(errors="surrogateescape") + b"\0")
+    for text in (*parts, *labels):
+        digest.update(text.encode(errors="surrogateescape") + b"\0")
     kept = cache_folder() / "checksums" / digest.hexdigest()[:40]
     settled = newest < time.time() - SETTLED
     try:
@@ -33,8 +46,7 @@ def content_checksum(root: Path, names: list[str], labels: list[str]) -> str:
             return found
     except (OSError, ValueError):
         pass
-    paths = [f"{root}/{name}" for name in names]
-    bar = tqdm(POOL.map(_content, paths), "checksum of the data", len(paths), unit="file", delay=3, leave=False)
+    bar = tqdm(contents(), "checksum of the data", len(labels), unit="file", delay=3, leave=False)
     digest, complete = hashlib.sha256(), True
     for label, content in zip(labels, bar, strict=True):
         digest.update(f"{label}\0{content}\0".encode(errors="surrogateescape"))
@@ -46,6 +58,11 @@ def content_checksum(root: Path, names: list[str], labels: list[str]) -> str:
         except OSError:  # no place for a cache: it takes longer next time
             pass
     return digest.hexdigest()
+
+
+def digest_of(content: bytes) -> str:
+    """What a checksum holds of one picture."""
+    return hashlib.blake2b(content).hexdigest()
 
 
 def _paths_and_times(root: Path, names: list[str]) -> tuple[str, float]:

@@ -86,7 +86,7 @@ def find_layout(root: Path) -> Layout:
         raise ValueError(f"data: {train} must hold one sub-folder of images for each class{hint}")
     if test is not None and not set(sub_folders(test)) & set(classes):
         test = _unwrapped(test, notes, in_split=True)
-    if test is not None and not sub_folders(test) and _has_pictures(test):
+    if test is not None and not sub_folders(test) and has_pictures(test):
         notes.append(
             f"{test.relative_to(root)} has pictures but no classes: every tenth of the training pictures is for testing"
         )
@@ -108,7 +108,8 @@ def is_system(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM
 
 
-def _has_pictures(folder: Path) -> bool:
+def has_pictures(folder: Path) -> bool:
+    """Whether there are any in the folder itself."""
     return any(e.name.lower().endswith(SUFFIXES) and not e.name.startswith(".") for e in os.scandir(folder))
 
 
@@ -121,12 +122,12 @@ def _unwrapped(folder: Path, notes: list[str], in_split: bool = False) -> Path:
     inner = folder
     while (
         len(names := sub_folders(inner)) == 1
-        and not _has_pictures(inner)
+        and not has_pictures(inner)
         and (in_split or not TRAIN.fullmatch(names[0].lower()))
     ):
         inner = inner / names[0]
     splits = any(TRAIN.fullmatch(name.lower()) for name in names)
-    if inner == folder or _has_pictures(inner) or not (len(names) > 1 or splits):
+    if inner == folder or has_pictures(inner) or not (len(names) > 1 or splits):
         return folder
     notes.append(f"{folder} holds only one folder, so classes were looked for in {inner}")
     return inner
@@ -142,7 +143,7 @@ def _splits(place: Path, notes: list[str]) -> tuple[Path | None, Path | None]:
     if len(trains) != 1:
         return None, None
     train = place / trains[0]
-    if others and (_has_pictures(train) or not sub_folders(train)):
+    if others and (has_pictures(train) or not sub_folders(train)):
         return None, None  # a class of trains
     filled = [name for name in tests if sub_folders(place / name)] or tests
     first = next((name for pattern in TEST for name in filled if pattern.fullmatch(name.lower())), None)

@@ -1,6 +1,7 @@
 """From an image file of any kind to bytes of the size and channels that a model wants."""
 
 import hashlib
+import io
 import os
 import stat
 import struct
@@ -78,21 +79,22 @@ def to_bytes(img: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def open_picture(path: str | Path) -> Iterator[Image.Image]:
+def open_picture(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """An image file, opened as `Image.open` does but for known formats and regular files only: a pipe would hang.
 
+    With the `content` of a file, which may lie in an archive or a table, `path` is only what it is called.
     Raises FileNotFoundError, and Unreadable for whatever else goes wrong, inside the block too: a damaged file may make
     Pillow raise nearly anything.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if content is None and not stat.S_ISREG(os.stat(path).st_mode):
             raise Unreadable(path, "not a regular file")
-        with Image.open(path, formats=FORMATS) as file:
+        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as file:
             yield file
     except (FileNotFoundError, Unreadable):
         raise
     except Image.UnidentifiedImageError:
-        empty = os.path.getsize(path) == 0
+        empty = os.path.getsize(path) == 0 if content is None else not content
         raise Unreadable(path, "the file is empty" if empty else f"not an image ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as error:
         raise Unreadable(path, f"too large: {error}".removesuffix(".")) from None
@@ -102,13 +104,15 @@ def open_picture(path: str | Path) -> Iterator[Image.Image]:
         raise Unreadable(path, reason.splitlines()[0]) from None
 
 
-def read_image(path: str | Path, size: tuple[int, int], channels: int, in_full: bool = False) -> Image.Image:
+def read_image(
+    path: str | Path, size: tuple[int, int], channels: int, in_full: bool = False, content: bytes | None = None
+) -> Image.Image:
     """The first frame of a file, upright, as grey or RGB, in no less than twice the size that `crop` needs.
 
     A large JPEG is decoded at a half, quarter or eighth, unless it is wanted `in_full`. What is transparent becomes
-    white. For numbers of more than 8 bits see `convert`. Raises as `open_picture` does.
+    white. For numbers of more than 8 bits see `convert`, for `content` `open_picture`, which raises what is raised.
     """
-    with open_picture(path) as file:
+    with open_picture(path, content) as file:
         if not in_full:
             file.draft(None, (round(2 * MARGIN * max(size)),) * 2)
         return convert(file, channels)

@@ -1,16 +1,21 @@
 """What a folder of images is understood as, before anything is trained on it: `print(survey("photos"))`."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import ImageFilter
 
-from varlite.datasets import DATASETS, ImageFolder
+from varlite.datasets import DATASETS, Dataset, open_dataset
+from varlite.datasets.encoded import EncodedImages
 from varlite.datasets.folders import list_split
 from varlite.datasets.layout import LeftOut, find_layout, shortened, sub_folders
+from varlite.datasets.npz import NpzImages
 from varlite.datasets.pixels import POOL, Unreadable, convert, open_picture
+from varlite.datasets.sources import image_folder
 from varlite.io.places import expand_home
 
 SAMPLE = 100  # images that are opened, evenly spread
@@ -39,6 +44,20 @@ class Looks:
     sizes: Counter[tuple[int, int]]  # (height, width)
     scaled: dict[str, str]  # path -> how its numbers, of more than 8 bits, were taken
     unreadable: dict[str, str]
+
+    def lines(self) -> list[str]:
+        """In words."""
+        bad = f"{len(self.unreadable)} of {self.opened + len(self.unreadable)} opened cannot be read"
+        examples = "; ".join(f"{name} ({reason})" for name, reason in list(self.unreadable.items())[:3])
+        lines = [f"{bad}: {examples}"] * bool(self.unreadable)
+        if self.opened:
+            colour = self.opened - self.grey
+            kind = "colour" if not self.grey else "grey" if not colour else f"{self.grey} grey, {colour} in colour"
+            (h, w), n = self.sizes.most_common(1)[0]
+            sizes = f"all {h} x {w}" if len(self.sizes) == 1 else f"{h} x {w} most often ({n}), " + _range(self.sizes)
+            lines.append(f"of {self.opened} opened (height x width): {kind}; {sizes}")
+        lines += [f"{name}: {how}" for name, how in list(self.scaled.items())[:3]]
+        return lines
 
 
 @dataclass(frozen=True)
@@ -98,22 +117,8 @@ class Survey:
         lines += [f"  understood: {note}" for note in self.notes]
         for place, left_out in self.left_out.items():
             lines += [f"  left out of {place}: {line}" for line in left_out.lines()]
-        lines += [f"  {line}" for line in self._looks()]
+        lines += [f"  {line}" for line in self.looks.lines()]
         return "\n".join(lines + [f"  note: {line}" for line in self.warnings()])
-
-    def _looks(self) -> list[str]:
-        looks = self.looks
-        bad = f"{len(looks.unreadable)} of {looks.opened + len(looks.unreadable)} opened cannot be read"
-        examples = "; ".join(f"{name} ({reason})" for name, reason in list(looks.unreadable.items())[:3])
-        lines = [f"{bad}: {examples}"] * bool(looks.unreadable)
-        if looks.opened:
-            colour = looks.opened - looks.grey
-            kind = "colour" if not looks.grey else "grey" if not colour else f"{looks.grey} grey, {colour} in colour"
-            (h, w), n = looks.sizes.most_common(1)[0]
-            sizes = f"all {h} x {w}" if len(looks.sizes) == 1 else f"{h} x {w} most often ({n}), " + _range(looks.sizes)
-            lines.append(f"of {looks.opened} opened (height x width): {kind}; {sizes}")
-        lines += [f"{name}: {how}" for name, how in list(looks.scaled.items())[:3]]
-        return lines
 
 
 def survey(folder: str | Path) -> Survey:
@@ -139,25 +144,41 @@ def survey(folder: str | Path) -> Survey:
 
 def look(root: Path, names: list[str]) -> Looks:
     """Open a sample of the images."""
-    chosen = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, min(SAMPLE, len(names))).astype(int))]
+    return _looks(names, lambda i: _look_at(f"{root}/{names[i]}"))
+
+
+def look_at(dataset: Dataset) -> Looks:
+    """The same for a dataset, whatever it is read from."""
+    if isinstance(dataset, EncodedImages):
+        names, content = dataset.names, dataset.content
+        return _looks(names, lambda i: _look_at(names[i], lambda: content(i)))
+    if isinstance(dataset, NpzImages):
+        img = dataset.all_images[torch.linspace(0, len(dataset.labels) - 1, SAMPLE).long().unique()].int()
+        grey = int((img.amax(1) - img.amin(1)).flatten(1).amax(1).le(8).sum())
+        return Looks(len(img), grey, Counter({(img.shape[2], img.shape[3]): len(img)}), {}, {})
+    return Looks(0, 0, Counter(), {}, {})
+
+
+def _looks(names: list[str], look_at_one: Callable[[int], "tuple[tuple[int, int], bool, str | None] | str"]) -> Looks:
+    chosen = np.unique(np.linspace(0, len(names) - 1, min(SAMPLE, len(names))).astype(int)).tolist()
     looks = Looks(0, 0, Counter(), {}, {})
     opened = grey = 0
-    for name, found in zip(chosen, POOL.map(lambda name: _look_at(f"{root}/{name}"), chosen), strict=True):
+    for i, found in zip(chosen, POOL.map(look_at_one, chosen), strict=True):
         if isinstance(found, str):
-            looks.unreadable[name] = found
+            looks.unreadable[names[i]] = found
             continue
         size, is_grey, scaled = found
         opened, grey = opened + 1, grey + is_grey
         looks.sizes[size] += 1
         if scaled:
-            looks.scaled[name] = scaled
+            looks.scaled[names[i]] = scaled
     return Looks(opened, grey, looks.sizes, looks.scaled, looks.unreadable)
 
 
-def _look_at(path: str) -> tuple[tuple[int, int], bool, str | None] | str:
+def _look_at(path: str, content: Callable[[], bytes] | None = None) -> tuple[tuple[int, int], bool, str | None] | str:
     """((height, width), whether it is grey, how its numbers were taken); the reason if it cannot be read."""
     try:
-        with open_picture(path) as file:
+        with open_picture(path, None if content is None else content()) as file:
             w, h = file.size
             file.draft(None, (64, 64))
             image = convert(file, 3)
@@ -171,25 +192,29 @@ def _look_at(path: str) -> tuple[tuple[int, int], bool, str | None] | str:
 
 
 def report(data: str | Path) -> str:
-    """What `varlite data` prints: the survey of a folder, or what there is of a data set with a name."""
-    if str(data) not in DATASETS:
-        return str(survey(data))
-    lines = [str(data)]
+    """What `varlite data` prints: the survey of a folder, or what there is in any other source."""
+    name = str(data)
+    if name not in DATASETS and image_folder(name) is not None:
+        return str(survey(name))
+    lines, looks, notes = [name], Looks(0, 0, Counter(), {}, {}), ()  # type: list[str], Looks, tuple[str, ...]
     for split in ("train", "test"):
-        dataset = DATASETS[str(data)](split)
+        dataset = DATASETS[name](split) if name in DATASETS else open_dataset(name, split, (64, 64), 3)
         counts = np.bincount(dataset.labels.numpy(), minlength=len(dataset.classes)).tolist()
-        classes = ", ".join(f"{name} {n:,}" for name, n in zip(dataset.classes, counts, strict=True))
-        lines.append(f"  {split}: {len(dataset.labels):,} images ({classes})")
-    return "\n".join(lines)
+        classes = [f"{name} {n:,}" for name, n in zip(dataset.classes, counts, strict=True)]
+        lines.append(f"  {split}: {len(dataset.labels):,} images ({', '.join(classes[:SHOWN])})")
+        if len(classes) > SHOWN:
+            lines[-1] = f"{lines[-1][:-1]} and {len(classes) - SHOWN:,} more classes)"
+        if split == "train":
+            looks, notes = look_at(dataset), getattr(dataset, "notes", ())
+    return "\n".join(lines + [f"  {line}" for line in (*notes, *looks.lines())])
 
 
-def first_lines(dataset: ImageFolder) -> list[str]:
+def first_lines(dataset: EncodedImages) -> list[str]:
     """What a training says before it starts about the images that it was given: counts, and what was left out."""
     counts = np.bincount(dataset.labels.numpy(), minlength=len(dataset.classes)).tolist()
     classes = [f"{name} {n:,}" for name, n in zip(dataset.classes, counts, strict=True)]
     lines = [f"{dataset.root}: {len(dataset.names):,} images in {len(classes):,} classes ({shortened(classes, 10)})"]
-    lines += dataset.layout.notes
-    lines += [f"left out: {line}" for line in dataset.left_out.lines()]
+    lines += dataset.notes
     if max(counts) > LOPSIDED * min(counts) or min(counts) < FEW:
         lines.append(f"the smallest class has {min(counts):,} images, the largest {max(counts):,}")
     return lines

@@ -162,8 +162,11 @@ def check_options(options: Options) -> None:
         raise ValueError(f"device must be one that is here ({names}), got {options.device!r}")
     if options.accumulate < 1:
         raise ValueError(f"accumulate must be at least 1, got {options.accumulate}")
-    if options.tensorboard and find_spec("tensorboard") is None:
-        raise ValueError("tensorboard: the package is not installed: pip install tensorboard")
+    asked = {"tensorboard": options.tensorboard, "log": options.log != "none"}
+    for argument in (name for name in asked if asked[name]):
+        package = options.log if argument == "log" else argument
+        if find_spec(package) is None:
+            raise ValueError(f"{argument}: the package is not installed: pip install {package}")
     check_launcher()
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,7 +108,7 @@ def run_loop(training: Training) -> float:
         disable=not run.main,
     )  # fmt: skip
     with bar, caught_signals() as caught:
-        board = Board(run.out / "tensorboard", first) if training.options.tensorboard and run.main else None
+        boards = open_boards(run, training.options, first) if run.main else []
         for step in bar:
             meter.add(checked_step(training, step))
             run.step = done = step + 1
@@ -116,13 +117,15 @@ def run_loop(training: Training) -> float:
             if done % every.log == 0 or validating:
                 record = meter.line(bar, validating)
                 run.log(record)
-                if board is not None:
+                for board in boards:
                     board.write(record)
             if done % every.save == 0 or done == steps or stopping:
                 meter.save()
             if stopping:
+                close(boards)
                 by = f"by signal {caught[0]}" if caught else "with another process"
                 raise SystemExit(f"stopped {by} after step {done}; the same command goes on from here")
+        close(boards)
         if caught:  # while the last step was validated and saved
             raise SystemExit(f"stopped by signal {caught[0]} after the last step; the same command finishes from here")
     return meter.seconds()
@@ -224,8 +227,55 @@ class Board:
         self.writer = SummaryWriter(str(folder), purge_step=first + 1)
 
     def write(self, record: dict[str, Any]) -> None:
-        for name, value in record.items():
-            values = {f"{name}/{i}": x for i, x in enumerate(value)} if isinstance(value, list) else {name: value}
-            for tag, x in values.items():
-                self.writer.add_scalar(tag, x, record["step"])
+        for tag, x in scalars(record).items():
+            self.writer.add_scalar(tag, x, record["step"])
         self.writer.flush()
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class Tracker:
+    """Copies the log to a service by its tracker in accelerate, as run OUT of the project varlite.
+
+    A training that goes on continues its run; what was logged after its last checkpoint is sent once more.
+    """
+
+    def __init__(self, service: str, run: Run):
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+        named = {"name": run.out.name, "resume": "allow"}
+        if service == "wandb":  # which knows runs by a number of their own, and keeps files beside them
+            named |= {"id": sha256(str(run.out.absolute()).encode()).hexdigest()[:16], "dir": str(run.out)}
+        self.tracker = LOGGER_TYPE_TO_CLASS[service]("varlite", **named)
+        self.tracker.start()
+        self.tracker.store_init_configuration(run.config)
+
+    def write(self, record: dict[str, Any]) -> None:
+        self.tracker.log(scalars(record), step=record["step"])
+
+    def close(self) -> None:
+        self.tracker.finish()
+
+
+def open_boards(run: Run, options: Options, first: int) -> list[Board | Tracker]:
+    """Where the log goes besides log.jsonl. `first` is the number of steps that were taken before."""
+    boards: list[Board | Tracker] = []
+    if options.tensorboard or options.log == "tensorboard":
+        boards.append(Board(run.out / "tensorboard", first))
+    if options.log in ("trackio", "wandb"):
+        boards.append(Tracker(options.log, run))
+    return boards
+
+
+def close(boards: list[Board | Tracker]) -> None:
+    for board in boards:
+        board.close()
+
+
+def scalars(record: dict[str, Any]) -> dict[str, float]:
+    """The numbers in a line of the log; those of a list each by itself."""
+    found: dict[str, float] = {}
+    for name, value in record.items():
+        found |= {f"{name}/{i}": x for i, x in enumerate(value)} if isinstance(value, list) else {name: value}
+    return {name: x for name, x in found.items() if isinstance(x, int | float)}

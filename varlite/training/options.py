@@ -32,3 +32,5 @@ class Options:
     """Spread weights and optimizer over the processes (FSDP), for models that do not fit on one GPU. Stage 2 only."""
     tensorboard: bool = False
     """Also write the log for TensorBoard, into OUT/tensorboard."""
+    log: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """Also send the log to one of these; tensorboard is the same as --tensorboard. The package must be installed."""

@@ -18,7 +18,8 @@ import torch
 from filelock import BaseFileLock
 from safetensors import SafetensorError, safe_open
 
-from varlite.datasets import Dataset, ImageFolder
+from varlite.datasets import Dataset
+from varlite.datasets.encoded import EncodedImages
 from varlite.datasets.survey import first_lines
 from varlite.io.files import atomic, clear_half_written, save_model, write_json
 from varlite.io.locks import hold
@@ -174,8 +175,8 @@ class Run:
                 save_model(self.out / name, *model)
 
     def say_data(self, dataset: Dataset) -> None:
-        """Print what was understood of a folder of images."""
-        if isinstance(dataset, ImageFolder) and self.main:
+        """Print what was understood of one's own images."""
+        if isinstance(dataset, EncodedImages) and self.main:
             print(*first_lines(dataset), sep="\n", file=sys.stderr)
 
     def say_skipped(self, skipped: dict[str, str]) -> None:
