@@ -39,12 +39,26 @@ class Pyramid:
 
 @dataclass(frozen=True)
 class Alternative:
-    """A code that a token could have, its probability, and the pictures that it leads to, in [0, 1]."""
+    """A code that a token of scale k could have, its probability, and the sample that it leads to: codes and pictures.
+
+    Coarser scales are the sample's own; finer tokens are drawn with the random numbers that they had.
+    """
 
     code: int
     p: float
-    after: torch.Tensor  # after the token's scale
-    end: torch.Tensor  # after the last scale, finer tokens drawn with the same random numbers
+    k: int
+    idx: tuple[torch.Tensor, ...]
+    images: tuple[torch.Tensor, ...]
+
+    @property
+    def after(self) -> torch.Tensor:
+        """The picture after the token's scale, (channels, H, W) in [0, 1]."""
+        return self.images[self.k]
+
+    @property
+    def end(self) -> torch.Tensor:
+        """The picture after the last scale."""
+        return self.images[-1]
 
 
 def sample_pyramid(
@@ -104,8 +118,15 @@ def alternatives(
     rows_Xl[:, place] = torch.tensor([code for code, _ in codes])
     keep = [idx_l.expand(len(codes), -1) for idx_l in pyramid.idx[:k]] + [rows_Xl]
     drawn = _drawn(model, tokenizer, pyramid.label, pyramid.seeds, keep, pyramid.dials)
-    pictures = [images for _, _, images in drawn]
-    return [Alternative(code, p, pictures[k][i], pictures[-1][i]) for i, (code, p) in enumerate(codes)]
+    idx, _, images = ([x.clone() for x in column[k:]] for column in zip(*drawn, strict=True))
+    return [
+        Alternative(
+            code, p, k,
+            (*pyramid.idx[:k], *(idx_Bl[i] for idx_Bl in idx)),
+            (*pyramid.images[:k], *(img[i] for img in images)),
+        )
+        for i, (code, p) in enumerate(codes)
+    ]  # fmt: skip
 
 
 def changed(a: Pyramid, b: Pyramid) -> list[tuple[int, int]]:
