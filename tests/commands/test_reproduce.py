@@ -2,7 +2,17 @@ import json
 
 import pytest
 
-from varlite.experiments import ablation, bands, cca_gain, codebook_collapse, guidance, machine_costs, sweep, yardsticks
+from varlite.experiments import (
+    ablation,
+    bands,
+    cca_gain,
+    codebook_collapse,
+    guidance,
+    machine_costs,
+    sweep,
+    table1,
+    yardsticks,
+)
 
 
 @pytest.fixture
@@ -30,6 +40,9 @@ def asked(monkeypatch):
     curve = {"codes_used": 0.5, "perplexity_per_scale": [1, 2]}
     stand_in(codebook_collapse, "ablate_codebook", {"arms": {"nothing": {"curve": [curve], "val_mse": 0.1}}})
     stand_in(sweep, "sweep", {"runs": {"fashion-var-d1": {"curve": [{"val_loss": 4.0}], "minutes": 3}}})
+    family = {"name": "masked", "scores": scores, "parameters": 2e6, "evaluations": 8, "seconds_per_image": 0.01}
+    place |= {"family": "fashion-maskgit-d4"}
+    stand_in(table1, "reproduce_table1", {"families": {"fashion-maskgit-d4": family}, "places": [place]})
     return asked
 
 
@@ -42,6 +55,7 @@ def asked(monkeypatch):
         (["ablation"], "reproduce_ablation", ("out/results", "runs/sweep", "10000"), "next-scale"),
         (["speed", "--rounds", "2"], "reproduce_speed", ("out/results", "10000", "2", "cpu"), "varlite 1.4 times"),
         (["codebook"], "ablate_codebook", ("out/results", "fashion", "runs/codebook"), "50% of codes"),
+        (["table1"], "reproduce_table1", ("out/results", "runs/table1", "10000", "2000"), "8 evaluations, 10.0 ms"),
         (["sweep", "--out", "a"], "sweep", ("a", "runs/sweep"), "test loss 4.0000, 3 minutes"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -67,7 +81,8 @@ def test_m_var_s_state_is_timed_and_written(varlite, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "what", ["fashion", "yardsticks", "guidance", "cca", "ablation", "speed", "codebook", "sweep", "mvar-state"]
+    "what",
+    ["fashion", "yardsticks", "guidance", "cca", "ablation", "speed", "codebook", "sweep", "table1", "mvar-state"],
 )
 def test_a_folder_that_is_a_file_is_refused_before_any_work(refused, what):
     refused(["reproduce", what, "--out", "a-file"], "out: a-file is a file, and a folder is needed there")

@@ -198,7 +198,6 @@ def table1(
     of_dial: int = 2000,
     runs: Path = Path("runs/table1"),
     out: Path = OUT,
-    device: Device = "auto",
     training: Options = Options(),
 ) -> None:
     """Every family of VAR's first table on equal data, size and budget: trained where it does not ship, then judged.
@@ -215,7 +214,7 @@ def table1(
 
     check(out, runs, num=num, of_dial=of_dial)
     experiment.report(
-        experiment.reproduce_table1(out, runs, num, of_dial, options=training, device=pick_device(device))
+        experiment.reproduce_table1(out, runs, num, of_dial, options=training, device=pick_device(training.device))
     )
 
 
