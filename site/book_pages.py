@@ -1,4 +1,4 @@
-"""The sources of the book, from what the repository has: README, notebooks, docstrings."""
+"""The sources of the book, from what the repository has: README, guides, notebooks, docstrings."""
 
 import ast
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+GUIDES = ROOT / "docs"
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
 WIDGETS = "application/vnd.jupyter.widget-view+json"
 PICTURES = {".png", ".svg", ".gif", ".jpg"}
@@ -33,6 +34,9 @@ def write_book(folder: Path, notebooks: list[Path] | None = None, rooms: dict[st
             if cell["cell_type"] == "markdown":
                 cell["source"] = relinked("".join(cell["source"]), path.parent, folder)
         target.write_text(json.dumps(notebook))
+    for path in sorted(GUIDES.glob("*.md")):
+        (folder / "docs").mkdir(exist_ok=True)
+        (folder / "docs" / path.name).write_text(relinked(path.read_text(), path.parent, folder))
     (folder / "index.md").write_text(f"{front(folder)}\n\n{contents(notebooks, rooms)}")
     (folder / "reference").mkdir()
     for room, title in rooms.items():
@@ -53,6 +57,11 @@ def front(folder: Path) -> str:
     return f"{title}\n\n{LIVE}\n{rest}"
 
 
+def is_page(path: Path) -> bool:
+    """Whether a file of the repository is a page of the book."""
+    return path.suffix == ".ipynb" or path.parent == GUIDES
+
+
 def relinked(text: str, base: Path, folder: Path) -> str:
     """Markdown of a file in `base` for the book in `folder`: pictures are copied there, and links to files that are no
     pages of the book lead to the repository."""
@@ -61,7 +70,7 @@ def relinked(text: str, base: Path, folder: Path) -> str:
         before, target, after = match.groups()
         path, _, anchor = target.partition("#")
         source = (base / path).resolve()
-        if re.match(r"[a-z]+:", target) or not path or not source.is_relative_to(ROOT) or source.suffix == ".ipynb":
+        if re.match(r"[a-z]+:", target) or not path or not source.is_relative_to(ROOT) or is_page(source):
             return match[0]
         place = source.relative_to(ROOT)
         if source.suffix in PICTURES and source.exists():
@@ -83,7 +92,8 @@ a class, swap tokens, paint a mask.</a></p>
 
 def contents(notebooks: list[Path], rooms: dict[str, str]) -> str:
     """The order of the pages, as Sphinx wants it."""
-    parts: dict[str, list[str]] = {"The course": [], "Solutions": []}
+    guides = [f"docs/{path.stem}" for path in sorted(GUIDES.glob("*.md"))]
+    parts: dict[str, list[str]] = {"The course": [], "Guides": guides, "Solutions": []}
     for path in notebooks:
         part = "Solutions" if path.parent.name == "solutions" else "The course"
         parts[part].append(path.relative_to(ROOT).with_suffix("").as_posix())

@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""What the README and the pages in docs/ say is so."""
 
 import json
 import re
@@ -7,16 +7,29 @@ from pathlib import Path
 import pytest
 
 from varlite.experiments import scaling_laws as scaling
+from varlite.presets import MODELS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+DOCS = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+PAGES = [README, *DOCS.values()]
+RESULTS = " ".join(DOCS["results"].split())
 CARDS = {path.parent.name: json.loads(path.read_text()) for path in (ROOT / "data/checkpoints").glob("*/card.json")}
 
 
-@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", "".join(PAGES), re.DOTALL))
 def test_the_snippets_run(snippet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(snippet, {})
+
+
+def minutes(name, last=0):
+    """Of all trainings behind a model, or the last few: "48 + 18"."""
+    found, training = [], CARDS[name]["training"] | {"started_from": CARDS[name].get("started_from")}
+    while training:
+        found.append(f"{training['minutes']:.0f}")
+        training = training.get("started_from")
+    return " + ".join(found[::-1][-last:])
 
 
 def row(name):
@@ -28,19 +41,19 @@ def row(name):
 def test_the_results_are_those_of_the_cards():
     for name in ("fashion-vq", "fashion-vq-raster", "emoji-vq"):
         vq = CARDS[name]
-        assert f"MSE {vq['scores']['val_mse']:.4f}, {vq['scores']['codes_used']:.0%} of codes used" in row(name)
-    vq = CARDS["fashion-vq"]
-    assert f"{vq['started_from']['minutes']:.0f} + {vq['training']['minutes']:.0f}" in row("fashion-vq")
-    for name in ("fashion-vq-raster", "emoji-vq"):
-        assert f"{CARDS[name]['training']['minutes']:.0f}" in row(name)
+        assert f"MSE {vq['scores']['val_mse']:.4f}, {vq['scores']['codes_used']:.0%} of codes used" in " | ".join(
+            row(name)
+        )
+    assert minutes("fashion-vq") in row("fashion-vq") and f"takes {minutes('fashion-vq')} minutes" in README
+    assert minutes("fashion-vq-raster", 2) in row("fashion-vq-raster") and minutes("emoji-vq") in row("emoji-vq")
     limits = [CARDS[name]["scores"]["fd"] for name in ("fashion-vq", "fashion-vq-raster")]
     assert "have {:.2f}, those by `fashion-vq-raster` {:.2f}".format(*limits) in " ".join(README.split())
     emoji = CARDS["emoji-var-d4"]
     assert f"test loss {emoji['scores']['val_loss']:.2f}" in row("emoji-var-d4")
     assert f"{emoji['training']['minutes']:.0f}" in row("emoji-var-d4")
     together = CARDS["emoji-vq"]["training"]["minutes"] + emoji["training"]["minutes"]
-    assert f"{together:.0f} minutes in all" in README
-    for name in sorted(name for name in CARDS if name.startswith(("fashion-var", "fashion-mvar", "fashion-raster"))):
+    assert f"{together:.0f} minutes in all" in DOCS["training"]
+    for name in sorted(name for name in CARDS if name in MODELS and name.startswith("fashion")):
         card = CARDS[name]
         shown = "{accuracy:.1%} accuracy, FD {fd:.2f}, precision {precision:.2f}, recall {recall:.2f}"
         assert shown.format(**card["scores"]) in row(name)
@@ -61,13 +74,13 @@ def test_scores_stand_beside_those_of_pictures_that_no_model_drew():
     assert set(named.values()) == set(rows)
     for shown, name in named.items():
         cells = "{accuracy:.1%} | {fd:.2f} | {precision:.2f} | {recall:.2f}".format(**rows[name]["mean"])
-        assert f"| {shown} | {cells} |" in README
+        assert f"| {shown} | {cells} |" in DOCS["results"]
     of_models = [CARDS[name]["scores"] for name in CARDS if name.startswith(("fashion-var", "fashion-mvar"))]
-    assert rows["parrot of 20"]["mean"]["fd"] < min(scores["fd"] for scores in of_models)
+    assert rows["parrot of 50"]["mean"]["fd"] < min(scores["fd"] for scores in of_models)
     real = rows["test pictures"]["mean"]
     for scores in of_models:
         assert scores["accuracy"] > real["accuracy"] and scores["precision"] > real["precision"]
-        assert 0.5 < scores["recall"] / real["recall"] < 0.6
+        assert 0.5 < scores["recall"] / real["recall"] < 0.7
 
 
 def span(counts):
@@ -75,7 +88,7 @@ def span(counts):
 
 
 def test_what_it_says_of_the_ladder_and_of_the_seeds_was_measured():
-    text, results = " ".join(README.split()), ROOT / "data/results"
+    text, results = RESULTS, ROOT / "data/results"
     runs = json.loads((results / "sweep.json").read_text())["runs"]
     models = list(scaling.ladder(runs).values())
     loss = [run["curve"][-1]["val_loss"] for run in models]
@@ -106,7 +119,7 @@ def test_what_it_says_of_the_ladder_and_of_the_seeds_was_measured():
 
 
 def test_the_ablation_is_as_it_was_measured():
-    text = " ".join(README.split())
+    text = RESULTS
     rows = {row["row"]: row for row in json.loads((ROOT / "data/results/ablation.json").read_text())["rows"]}
     fd = {number: f"{row['mean']['fd']:.2f}" for number, row in rows.items()}
     assert f"raster order {fd[1]}, next scale {fd[2]}, + AdaLN {fd[3]}, + top-k {fd[4]}, + guidance {fd[5]}" in text
@@ -124,7 +137,7 @@ def test_the_ablation_is_as_it_was_measured():
 
 
 def test_the_file_tree_names_what_is_there():
-    tree = README.split("## What is here")[1].split("## Use")[0]
+    tree = README.split("## What is here")[1].split("## Not verified here")[0]
     for name in re.findall(r"^ {6}(\S+)", tree, re.MULTILINE):
         assert (ROOT / "varlite" / name).exists(), name
     for name in re.findall(r"^ {4}(\S+)", tree, re.MULTILINE):
@@ -134,11 +147,12 @@ def test_the_file_tree_names_what_is_there():
 def test_the_commands_it_shows_exist():
     from varlite.cli import table
 
-    assert {command for command in re.findall(r"^ {4}varlite (\S+)", README, re.MULTILINE)} <= set(table())
+    assert {command for command in re.findall(r"^ {4}varlite (\S+)", "\n".join(PAGES), re.MULTILINE)} <= set(table())
 
 
 def test_the_pictures_it_shows_are_there():
-    assert all((ROOT / path).exists() for path in re.findall(r"!\[.*?\]\((.*?)\)", README))
+    for page, folder in [(README, ROOT), *((page, ROOT / "docs") for page in DOCS.values())]:
+        assert all((folder / path).exists() for path in re.findall(r"\]\(([^):#]+)\)", page))
 
 
 def test_the_speeds_are_those_that_were_measured():
@@ -147,6 +161,29 @@ def test_the_speeds_are_those_that_were_measured():
         times, ways = record["speedup"], record["ways"]
         cells = [ways["plain"]["seconds"], ways["varlite"]["seconds"], times["varlite"]["median"]]
         cells += [times["varlite"].get("decoder"), times.get("int8", {}).get("median")]
-        assert f"| {title} | " + " | ".join("" if x is None else f"{x:.2f}" for x in cells) + " |" in README
+        assert f"| {title} | " + " | ".join("" if x is None else f"{x:.2f}" for x in cells) + " |" in DOCS["speed"]
+        assert f"| {title} | " + " | ".join(f"{x:.2f}" for x in cells[:3]) + " |" in README
         assert len(times["varlite"]["rounds"]) >= 5
         assert ways["plain"]["equal"] == 1
+
+
+def test_what_each_term_of_the_loss_buys_is_as_it_was_measured():
+    arms = json.loads((ROOT / "data/results/decoder.json").read_text())["arms"]
+    for name, arm in arms.items():
+        found = arm["reconstructions"]
+        samples = [
+            arm["samples"][model]["judges"]["fd_first"]["value"] for model in ("fashion-var-d4", "fashion-var-d6")
+        ]
+        kid = found["judges"]["kid_imagenet"]["value"]
+        line = next(line for line in DOCS["training"].splitlines() if line.startswith(f"| {name} | "))
+        assert f"| {found['mse']:.4f} | {found['fd']:.2f} |" in line
+        assert f"| {kid:.1f} | {samples[0]:.2f} | {samples[1]:.2f} |" in line
+    before, after = arms["before"], arms["whole loss"]
+    assert after["reconstructions"]["mse"] > before["reconstructions"]["mse"]
+    for of_before, of_after in [
+        (before["reconstructions"], after["reconstructions"]),
+        *((before["samples"][model], after["samples"][model]) for model in before["samples"]),
+    ]:
+        for judge, score in of_after["judges"].items():
+            better = score["value"] - of_before["judges"][judge]["value"]
+            assert (better > 0) == judge.startswith("recall"), judge  # every judge prefers the whole loss
