@@ -154,3 +154,14 @@ def test_a_training_in_half_precision_learns_too(trained, presets, tmp_path):
     ours, expected = losses(tmp_path / "out"), losses(trained / "var")
     assert torch.allclose(ours, expected, rtol=0.1) and not torch.equal(ours, expected)
     assert all(t.dtype == torch.float32 for t in read_model(tmp_path / "out" / "model.safetensors")[1].values())
+
+
+def test_an_average_leaves_what_is_not_trained_as_it_is_to_the_sign_of_a_zero():
+    model = torch.nn.Linear(2, 1)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[-0.0, 1.0]]))
+    model.weight.requires_grad_(False)
+    ema = Ema(model, 0.9)
+    for _ in range(2):
+        ema.update()
+    assert ema.weights["weight"].signbit().tolist() == [[True, False]]

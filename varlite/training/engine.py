@@ -202,12 +202,15 @@ class Ema:
         self.decay, self.updates = decay, 0
         self.weights = {name: t.detach().clone() for name, t in model.state_dict().items()}
         self.source = model
+        self.frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
 
     @torch.no_grad()
     def update(self) -> None:
         decay = self.decay if self.updates else 0.0
         new = self.source.state_dict()
-        torch._foreach_lerp_(list(self.weights.values()), [new[name] for name in self.weights], 1 - decay)
+        # A mean of zeros is +0, whatever their sign: what is not trained stays as it is, to the last bit.
+        averaged = [name for name in self.weights if name not in self.frozen]
+        torch._foreach_lerp_([self.weights[name] for name in averaged], [new[name] for name in averaged], 1 - decay)
         self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:
