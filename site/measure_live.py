@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 
 import varlite
 
-sys.path.append(str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests"))  # before the installed package jupyter_server
 from jupyter_server import NO_BROWSER, find_chromium
 
 DRAW = """async images => {
