@@ -62,8 +62,9 @@ def prepare(model: Any, precision: Precision = "float32") -> Any:
     if weight.is_cuda:
         if precision in ("bfloat16", "float16") and weight.dtype == torch.float32:
             replace_linears(model, lambda linear: HalfLinear(linear, getattr(torch, precision)))
-        if not isinstance(model.sample, Graphs):
-            model.sample = Graphs(model.sample)
+        ready: Any = model
+        if not isinstance(ready.sample, Graphs):
+            ready.sample = Graphs(ready.sample)
     return model.eval()
 
 
@@ -245,7 +246,7 @@ class Graphs:
             return False
         while len(self.held) >= self.most:
             del self.held[next(iter(self.held))]
-        label, seed = label_B.clone(), rules.seeds.clone()  # type: ignore[union-attr]
+        label, seed = label_B.clone(), rules.seeds.clone()
         graph = torch.cuda.CUDAGraph()
         self.pool = self.pool or torch.cuda.graph_pool_handle()
         torch.clear_autocast_cache()  # weights converted before lie outside the pool and do not last

@@ -27,7 +27,11 @@ def test_a_part_that_fails_hangs_or_dies_costs_no_other_part(tmp_path, monkeypat
     assert failures(record) == ["wrong: two", f"wrong: {rest}", f"deadly: {rest}"]
     assert shown == [(name, what) for name, pairs in rows.items() for what, _ in pairs]
     lines = verify_report.table(record).splitlines()
-    assert lines[2].split()[:5] == ["fine", "1", "0", "0", "0"] and lines[-1].startswith("FAILED: wrong: two;")
+    assert (
+        lines[1].split()[0] == "part"
+        and lines[2].split()[:5] == ["fine", "1", "0", "0", "0"]
+        and lines[-1].startswith("FAILED: wrong: two;")
+    )
 
 
 def test_the_budgets_together_are_less_than_eight_minutes_on_a_gpu_and_about_one_on_a_cpu():

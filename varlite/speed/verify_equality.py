@@ -100,7 +100,7 @@ def same_tokens(job: Job) -> Iterator[Row]:
             yield Row(f"{name}, {where}", "not run", note=reason)
             continue
         torch.manual_seed(0)
-        model, tokenizer = random_model(name) if name == LARGE else load(name)
+        model, tokenizer = random_model(name) if name == LARGE else load(name)  # type: Any, VQVAE
         model = open_gates(model) if name == LARGE else model
         count = 2 if name == LARGE else n
         labels, seeds = [i % model.config.classes for i in range(count)], list(range(count))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -25,7 +26,7 @@ from varlite.sampling import generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
 
-SAMPLINGS = {
+SAMPLINGS: dict[str, dict[str, Any]] = {
     "sample_guided": {"cfg": 1.5, "top_p": 0.96},
     "sample_plain": {"cfg": 0, "top_k": 0, "top_p": 0},
     "sample_smooth": {"cfg": 3, "top_k": 10, "top_p": 0.95, "smooth": True},
@@ -122,9 +123,11 @@ def compute(
     case: dict, reference: dict[str, torch.Tensor], device: torch.device = CPU, sampled: bool = True
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor of a case as varlite computes it on `device`: (name, value). `sampled`: also what is drawn."""
-    model, tokenizer = (module.to(device) for module in build(case))
+    model, tokenizer = build(case)
+    model, tokenizer = model.to(device), tokenizer.to(device)
     reference = {name: x.to(device) for name, x in reference.items()}
-    c, seeds = case["config"], case["seeds"] if sampled else {}
+    c: dict[str, Any] = case["config"]
+    seeds: dict[str, int] = case["seeds"] if sampled else {}
     scales = Scales.of(c["patch_nums"])
 
     def drawn(
@@ -227,4 +230,4 @@ def compare(path: Path, device: torch.device, precision: str = "float32") -> Fou
         worst = max(worst, (name, share), key=lambda pair: pair[1])
         if name == "logits":
             logits = ((x - expected).square().mean().sqrt() / expected.std()).item()
-    return Found(*counts, *worst, logits)
+    return Found(counts[0], counts[1], counts[2], counts[3], *worst, logits)

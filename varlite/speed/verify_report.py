@@ -53,8 +53,10 @@ def line(what: str, value: float | str, unit: str, beside: str, passed: bool | N
 
 
 def table(record: dict[str, Any]) -> str:
-    """One line a part: how many checks passed, how many figures were taken, what was not run, and the seconds."""
-    lines = [f"{record['machine']}, torch {record['versions']['torch']}"]
+    """The figures that have a published one beside them; then one line a part: how many checks passed and failed, how
+    many figures were taken, what was not run, and the seconds."""
+    rows = [row for of_part in record["parts"].values() for row in of_part if row["beside"].startswith("published")]
+    lines = [record["machine"], *(line(**row) for row in rows)]
     lines += [f"{'part':16s}{'passed':>8s}{'failed':>8s}{'figures':>9s}{'not run':>9s}{'seconds':>9s}"]
     for part, rows in record["parts"].items():
         missing = sum(row["value"] in ("not run", "not there") or row["what"].startswith("the rest") for row in rows)
