@@ -58,7 +58,8 @@ def test_a_folder_becomes_a_model_with_pictures_scores_and_a_card(nothing_ships,
     text = said_by(data, out, size=16)
     for part in (
         "pets: 50 pictures in 2 classes (cats, dogs), learned in colour at 16 x 16", "held out: 5 pictures",
-        "note: 45 pictures to train on are few", "1. tokenizer: none that ships is near", "2. transformer: 2 blocks",
+        "note: 45 pictures to train on are few", "note: few steps fit into 0.02 minutes here",
+        "1. tokenizer: none that ships is near", "2. transformer: 2 blocks",
         "the same command goes on", "the tokenizer loses", "distance of 5 samples to held-out pictures",
         f"varlite sample --model {out / 'model'}", f"SamplingPanel(*varlite.load('{out / 'model'}')",
     ):  # fmt: skip

@@ -23,7 +23,7 @@ from varlite.io.files import atomic
 from varlite.io.places import CHECKPOINTS, expand_home
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.tokenizer import TokenizerConfig
-from varlite.training.fit_timing import HELD_OUT, share_out, time_steps
+from varlite.training.fit_timing import ENOUGH, HELD_OUT, share_out, time_steps
 from varlite.training.options import Options
 
 LEAST = 20  # pictures
@@ -71,11 +71,11 @@ class Plan:
         named = ", ".join(self.classes[:8]) + (f" and {len(self.classes) - 8:,} more" if self.classes[8:] else "")
         of_classes = f"{len(self.classes):,} classes ({named})" if len(self.classes) > 1 else f"one class, {named}"
         lines = [
-            f"{self.data}: {self.pictures:,} pictures in {of_classes}, learned in {kind} at {self.size} x {self.size}"
+            f"{self.data}: {self.pictures:,} pictures in {of_classes}, learned in {kind} at {self.size} x {self.size}",
+            f"held out: {self.test:,} pictures, which no training sees; to train on: {self.train:,}",
         ]
-        used = f"; {self.train:,} are trained on, more than there is time for were found"
-        lines += [f"held out: {self.test:,} pictures, which no training sees" + used * (self.used != self.data and
-                  self.train + self.test < self.pictures)]  # fmt: skip
+        if self.train + self.test < self.pictures:
+            lines.append(f"no more than these, drawn at random: {self.minutes:g} minutes here have no time for others")
         lines += [f"note: {note}" for note in self.notes]
         keeps = f"loses {100 * self.lost:.0f} % of the variance of these pictures"
         how = {
@@ -134,12 +134,15 @@ def make_plan(
         used = write_part(out, readers, shared.seen, options.seed)
         readers = [open_dataset(used, split, (side, side), channels) for split in ("train", "test")]
     counts = np.bincount(train.labels.numpy(), minlength=len(train.classes))
+    notes = remarks(looks, counts, train.classes)
+    if min(shared.tokenizer_steps, shared.model_steps) < ENOUGH:
+        notes.append(
+            f"few steps fit into {minutes:g} minutes here: pictures will be rough; more minutes make them better"
+        )
     return Plan(
         data, used, side, channels, float(minutes), options.flip, options.seed, found, len(readers[0].labels),
         len(readers[1].labels), list(train.classes), way, name, asdict(config), round(missing, 4), model, start,
-        *shared[:4],
-        shared.views if not shared.seen or used != data else 0, shared.seconds,
-        remarks(looks, counts, train.classes),
+        *shared[:4], 0 if shared.seen and used == data else shared.views, shared.seconds, notes,
     )  # fmt: skip
 
 
