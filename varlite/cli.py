@@ -21,6 +21,7 @@ def table() -> dict[str, Callable[..., None]]:
         edit,
         evaluate,
         export,
+        fit,
         info,
         reproduce,
         sample,
@@ -31,6 +32,7 @@ def table() -> dict[str, Callable[..., None]]:
     return {
         "sample": sample.sample,
         "edit": edit.edit,
+        "fit": fit.fit,
         "train-tokenizer": train.train_tokenizer,
         "tune-decoder": train.tune_decoder,
         "train": train.train,

@@ -67,7 +67,7 @@ def evaluate(
         batch: images made and scored at a time.
         card: write the scores into the card.json beside the model.
         data: of a tokenizer, for classify, and for loss and token error of a transformer: the data it was trained on if
-            that is not fashion: cifar10, or a folder of images.
+            that is not fashion: cifar10, a folder of images, or whatever else a training takes.
         ssg: strength of scaled spatial guidance, which moves logits away from those of the scale before; 0 is none.
         against: JSON files of other evaluations, of equally many images: which set is nearest to real pictures.
     """
