@@ -80,7 +80,7 @@ def test_the_panel_answers_mouse_and_keyboard(notebook, folder):
     before = finished()
     page.get_by_label("top-k").fill("600")
     page.keyboard.press("Enter")
-    page.get_by_role("alert").get_by_text("top_k must be an integer from 0 (off) to the codebook size 512").wait_for()
+    page.get_by_role("alert").get_by_text("top-k must be an integer from 0 (off) to the codebook size 512").wait_for()
     assert notebook.pixels(PICTURE) == before
     assert changed_by(lambda: [page.get_by_label("top-k").fill("3"), page.keyboard.press("Enter")]) != before
     assert page.get_by_role("alert").count() == 0

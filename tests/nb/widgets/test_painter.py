@@ -1,4 +1,6 @@
+import datetime
 import io
+import re
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ def painter(models):
 
 
 def click_and_wait(painter):
-    painter.button.click()
+    painter.answer({"do": "edit", "mask": painter.canvas.mask})
     painter.thread.join(60)
 
 
@@ -30,6 +32,10 @@ def hole(rows=slice(2, 6), columns=slice(4, 8)):
     keep = torch.ones(10, 10, dtype=torch.bool)
     keep[rows, columns] = False
     return keep
+
+
+def said(painter):
+    return re.sub("<[^>]*>", "", painter.status.value)
 
 
 def pixels(image):
@@ -44,7 +50,7 @@ def test_an_edit_is_the_packages_own_with_the_mask_and_settings_on_screen(painte
     expected = edit(*models, tiny_images()[:1], hole(), [3], hide=True, cfg=4.0, seeds=7)[0]
     assert torch.equal(painter.result, expected)
     assert (pixels(painter.screen) != before).any()
-    assert painter.status.value == "edited with seed 7" and not painter.button.disabled
+    assert said(painter) == "edited with seed 7" and not painter.canvas.busy
 
 
 def test_what_is_painted_is_the_mask_row_by_row(painter):
@@ -88,21 +94,72 @@ def test_guidance_can_be_set_only_with_a_class(painter):
     assert not painter.cfg.disabled
 
 
-def test_errors_are_shown_and_the_next_edit_works(painter):
+def test_errors_speak_of_the_controls_and_the_next_edit_works(painter):
     click_and_wait(painter)
-    assert painter.status.value == "ValueError: nothing to repaint: paint on the picture first"
+    assert said(painter) == "Nothing to repaint yet: paint on the picture first."
     painter.keep_HW = hole(slice(0, 1), slice(0, 1))
     click_and_wait(painter)
-    assert "less than half of every token" in painter.status.value and painter.result is None
+    assert "tick &quot;thin&quot;, or use a larger brush" in said(painter) and painter.result is None
+    assert 'role="alert"' in painter.status.value and "overflow-wrap" in painter.status.value
     painter.thin.value = True
     click_and_wait(painter)
-    assert painter.result is not None and not painter.button.disabled
+    assert painter.result is not None and not painter.canvas.busy
+
+
+def test_an_edit_is_with_the_mask_that_comes_with_the_click(painter, models):
+    painter.keep_HW = hole()
+    given = ["0"] * 100
+    given[50:] = "1" * 50  # not what Python knew of
+    painter.answer({"do": "edit", "mask": "".join(given)})
+    painter.thread.join(60)
+    expected = edit(*models, tiny_images()[:1], hole(slice(5, 10), slice(0, 10)), hide=True, paste=True, seeds=0)[0]
+    assert torch.equal(painter.result, expected)
+
+
+def test_one_of_several_pictures_or_a_file_can_be_chosen(models):
+    painter = Painter(*models, tiny_images())
+    assert painter.which.options == ("1", "2")
+    first, edited = painter.canvas.picture, pixels(painter.screen)
+    painter.which.value = "2"
+    assert torch.equal(painter.img_3HW, tiny_images()[1]) and painter.canvas.picture != first
+    assert (pixels(painter.screen) != edited).any()
+
+    painter.upload.value = [upload("mine.png", Image.new("RGB", (30, 20), (255, 0, 0)))]
+    assert painter.which.value == "mine.png" and painter.img_3HW.shape == (1, 10, 10)
+    assert said(painter) == "mine.png, cut to 10 x 10 in grey."
+    painter.keep_HW = hole()
+    click_and_wait(painter)
+    assert painter.result is not None
+
+
+def test_a_file_that_is_no_picture_is_refused_in_words(painter):
+    broken = upload("notes.png", Image.new("L", (2, 2))) | {"content": b"no picture"}
+    painter.upload.value = [broken]
+    assert said(painter).startswith("notes.png cannot be read: not an image") and painter.which.value == "1"
+
+
+def upload(name, picture):
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    now = datetime.datetime.now(datetime.UTC)
+    return {"name": name, "type": "image/png", "size": 1, "content": memoryview(file.getvalue()), "last_modified": now}
+
+
+def test_no_class_is_called_none(painter):
+    assert painter.label.label == "none"
+
+
+def test_a_picture_goes_with_the_widget_for_pages_that_show_none(painter):
+    before = painter._repr_mimebundle_()["image/png"]
+    painter.keep_HW = hole()
+    after = painter._repr_mimebundle_()["image/png"]
+    assert before != after and Image.open(io.BytesIO(after)).format == "PNG"
 
 
 def test_a_click_during_an_edit_starts_no_second_one(painter):
     painter.keep_HW = hole()
     seen = []
-    painter.status.observe(lambda change: (seen.append(change["new"]), painter.start()), "value")
+    painter.status.observe(lambda _: (seen.append(said(painter)), painter.start()), "value")
     click_and_wait(painter)
     K = painter.model.scales.K
     assert seen[:-1] == ["editing ...", *(f"scale {k + 1} of {K}" for k in range(K))]
@@ -110,5 +167,5 @@ def test_a_click_during_an_edit_starts_no_second_one(painter):
 
 def test_every_control_has_a_label(painter):
     assert repr(painter) == "Painter(10 x 10)"
-    controls = [painter.label, painter.cfg, painter.seed, painter.hide, painter.thin, painter.paste, painter.button]
+    controls = [painter.label, painter.cfg, painter.seed, painter.hide, painter.thin, painter.paste, painter.which]
     assert all(control.description for control in controls)

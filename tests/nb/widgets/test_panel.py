@@ -177,8 +177,8 @@ def test_changes_during_a_generation_lead_to_one_more_and_never_to_two_at_once(p
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("top_k", 33, "top_k must be an integer from 0 (off) to the codebook size 32, got 33"),
-        ("top_k", -1, "top_k must be"),
+        ("top_k", 33, "top-k must be an integer from 0 (off) to the codebook size 32, got 33"),
+        ("top_k", -1, "top-k must be"),
         ("images", 0, "images must be a number from 1 to 64, got 0"),
         ("images", 65, "images must be"),
     ],
@@ -282,7 +282,7 @@ def test_what_changed_names_settings_tokens_and_differences(model, tokenizer):
     ]
     assert torch.equal(change.difference.int(), (a.images[:2].int() - b.images.int()).abs())
     assert change.mean == pytest.approx(change.difference.float().mean((1, 2, 3)).tolist())
-    html = change_html(change, model.scales)
+    html = change_html(change, model.scales, CLASSES)
     assert "cfg 1.5 → 8.0, images 3 → 2" in html and "0 of 2 tokens" in html
 
 
@@ -290,7 +290,12 @@ def test_nothing_differs_from_itself(model, tokenizer):
     a = sample_stages(model, tokenizer, START)
     change = changes(a, a)
     assert change.settings == {} and change.mean == [0] * 8 and all(differ == 0 for differ, _ in change.tokens)
-    assert "no setting differs" in change_html(change, model.scales)
+    assert "no setting differs" in change_html(change, model.scales, CLASSES)
+
+
+def test_a_change_of_class_is_told_by_names(model, tokenizer):
+    a, b = (sample_stages(model, tokenizer, START | {"class": c, "images": 1}) for c in (2, 7))
+    assert "class kind 2 → kind 7" in change_html(changes(a, b), model.scales, CLASSES)
 
 
 def test_a_pinned_result_is_compared_with_all_that_follows_until_it_is_unpinned(panel):

@@ -11,7 +11,7 @@ def explorer(layers=("first", "second"), shape=(2, 3)):
 
 
 def parts(box):
-    controls, views, words = box.children
+    controls, views, words, _ = box.children
     return *controls.children, *views.children, words
 
 

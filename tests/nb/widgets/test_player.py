@@ -31,7 +31,14 @@ def test_an_animation_is_one_png_with_all_frames_in_nearly_their_colours(frames)
 
 def test_the_player_shows_the_picture_that_the_slider_is_at(frames):
     box = player(frames)
-    (play, slider), screen = box.children[0].children, box.children[1]
+    (play, replay, slider), screen = box.children[0].children, box.children[1]
     assert (slider.min, slider.max, play.max) == (0, 24, 24) and screen.value == frames[0]
     slider.value = 12
     assert screen.value == frames[12]
+    replay.click()
+    assert play.playing and slider.value == 0 and screen.value == frames[0]
+
+
+def test_the_screen_has_the_size_of_its_picture_unless_that_is_too_large_to_see_two(frames):
+    layout = player(frames).children[1].layout
+    assert (layout.align_self, layout.max_height) == ("flex-start", "420px")

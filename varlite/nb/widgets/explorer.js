@@ -157,6 +157,7 @@ function render({ model, el }) {
     title.textContent = `${frame.names[k]}, row ${Math.floor(place / w) + 1}, column ${(place % w) + 1}: code ${own}`;
     const focused = [...codes.children].indexOf(document.activeElement);
     codes.replaceChildren();
+    const most = Math.max(...offered.map(({ p }) => p));
     for (const { code, p, after, end } of offered) {
       const button = make("button", codes, { onclick: () => ask({ do: "swap", k, place, code }) }, {
         "aria-pressed": code === own,
@@ -166,11 +167,11 @@ function render({ model, el }) {
       if (after !== end) make("img", button, { src: end, alt: "" });
       make("span", button, { textContent: `${code}` });
       make("b", button, { textContent: percent(p) });
-      make("i", button).style.width = `${Math.max(1, Math.round(100 * p))}%`;
+      make("i", button).style.width = `${Math.round((100 * p) / most)}%`;
     }
     if (focused >= 0) codes.children[Math.min(focused, offered.length - 1)].focus();
     const last = k === frame.shapes.length - 1;
-    note.textContent = `Its likeliest codes, and the picture with each: ${last ? "the last scale has no finer one." : `after ${frame.names[k]}, and in the end.`} A click swaps the code.`;
+    note.textContent = `Its likeliest codes, and the picture with each: ${last ? "the last scale has no finer one." : `after ${frame.names[k]}, and in the end.`} A click swaps the code.${before ? " Blue corners above: tokens that changed." : ""}`;
     ends.replaceChildren();
     for (const [name, from] of [["before", before], ["now", view]])
       if (from) {

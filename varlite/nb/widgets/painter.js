@@ -7,8 +7,10 @@ const SIDE = 336; // of the canvas on the screen, at least
 function render({ model, el }) {
   const [H, W] = [model.get("height"), model.get("width")];
   const zoom = Math.ceil(SIDE / Math.max(H, W));
-  // Else JupyterLab takes arrow keys and letters for commands to the notebook.
-  el.setAttribute("data-lm-suppress-shortcuts", "true");
+  // Else JupyterLab takes arrow keys and letters for commands to the notebook: d d deletes the cell.
+  el.addEventListener("keydown", (event) => {
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+  });
   el.classList.add("varlite-painter");
 
   const make = (tag, parent, properties = {}, attributes = {}) => {
@@ -20,6 +22,7 @@ function render({ model, el }) {
   const bar = make("div", el, {}, { role: "toolbar", "aria-label": "Tools of the mask" });
   const canvas = make("canvas", el, { width: W * zoom, height: H * zoom, tabIndex: 0 }, {
     role: "application",
+    "data-lm-suppress-shortcuts": "true", // Control Z, too
     "aria-label": `Mask, ${H} by ${W} pixels. Arrow keys move, with Shift further; Space paints or erases; Control Z undoes.`,
   });
   const words = make("div", el, {}, { "aria-live": "polite" });
@@ -188,6 +191,12 @@ function render({ model, el }) {
   make("button", bar, { textContent: "Invert", onclick: () => all((on) => 1 - on) });
   make("button", bar, { textContent: "Clear", onclick: () => all(() => 0) });
   make("button", bar, { textContent: "Undo", onclick: undo });
+  // The mask goes with the click: a change of it that was sent just before may still be on its way.
+  const edit = make("button", bar, {
+    textContent: "Edit",
+    className: "edit",
+    onclick: () => model.send({ do: "edit", mask: mask.join("") }),
+  });
 
   // What Python changes
 
@@ -200,15 +209,18 @@ function render({ model, el }) {
   const load = () => {
     picture.src = model.get("picture");
   };
+  const busy = () => {
+    edit.disabled = model.get("busy");
+  };
   picture.onload = draw;
-  model.on("change:mask", take);
-  model.on("change:picture", load);
+  const listeners = [["change:mask", take], ["change:picture", load], ["change:busy", busy]];
+  for (const [event, update] of listeners) model.on(event, update);
   load();
+  busy();
   take();
   draw();
   return () => {
-    model.off("change:mask", take);
-    model.off("change:picture", load);
+    for (const [event, update] of listeners) model.off(event, update);
   };
 }
 export default { render };

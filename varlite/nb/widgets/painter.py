@@ -1,5 +1,7 @@
 """A widget: paint a mask on a picture, see it at each scale, and edit on a click."""
 
+import html
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,30 +13,40 @@ import torch
 import torch.nn.functional as F
 import traitlets
 
+from varlite.datasets.pixels import Unreadable, read_image, to_float, view
 from varlite.drawing import Step
 from varlite.editing import check_mask, edit
-from varlite.nb.editing_figures import mask_png
+from varlite.nb.editing_figures import in_pixels, mask_png, masks_by_scale
 from varlite.nb.plots import data_url, png
+from varlite.nb.widgets.keys import KeepKeys
 from varlite.tokenizer import VQVAE
 
 CSS = """
-.varlite-painter { display: flex; flex-direction: column; gap: 4px; width: max-content; }
-.varlite-painter canvas { touch-action: none; cursor: crosshair; align-self: start; }
+.varlite-painter { display: flex; flex-direction: column; gap: 4px; width: 420px; max-width: 100%; min-width: 0;
+  color: var(--jp-ui-font-color1, inherit); }
+.varlite-painter canvas { touch-action: none; cursor: crosshair; align-self: start; max-width: 100%; }
 .varlite-painter canvas:focus-visible { outline: 3px solid #0072b2; }
-.varlite-painter [role="toolbar"] { display: flex; flex-wrap: wrap; gap: 4px; align-items: center; max-width: 512px; }
+.varlite-painter [role="toolbar"] { display: flex; flex-wrap: wrap; gap: 4px; align-items: center; }
 .varlite-painter label { display: flex; align-items: center; }
 .varlite-painter input { width: 90px; }
-.varlite-painter button[aria-pressed="true"] { background: #0072b2; color: white; }
+.varlite-painter button { font: inherit; color: inherit; background: var(--jp-layout-color1, #8882); cursor: pointer;
+  border: 1px solid #8889; border-radius: 3px; padding: 2px 8px; }
+.varlite-painter button[aria-pressed="true"], .varlite-painter .edit { background: #0072b2; color: white; }
+.varlite-painter button:focus-visible { outline: 3px solid #ffb000; }
+.varlite-painter button:disabled { opacity: 0.5; cursor: default; }
 """
+WRAP = {"flex_flow": "row wrap", "max_width": "100%", "align_items": "flex-start"}
+NO_CLASS = -1  # a list whose value is None shows nothing at all
 
 
 class MaskCanvas(anywidget.AnyWidget):
-    """The picture to paint on, with brush, eraser, box, invert, clear and undo, by mouse or keyboard."""
+    """The picture to paint on, with brush, eraser, box, invert, clear, undo and edit, by mouse or keyboard."""
 
     _esm, _css = Path(__file__).with_name("painter.js"), CSS
     height, width = traitlets.Int(1).tag(sync=True), traitlets.Int(1).tag(sync=True)
     picture = traitlets.Unicode("").tag(sync=True)  # address of an image, as a data: URL
     mask = traitlets.Unicode("").tag(sync=True)  # 0 (keep) and 1 (repaint), row by row
+    busy = traitlets.Bool(False).tag(sync=True)  # an edit is under way
 
     @traitlets.validate("mask")
     def _right_length(self, proposal) -> str:
@@ -47,9 +59,10 @@ class MaskCanvas(anywidget.AnyWidget):
 class Painter(widgets.HBox):
     """Paint and edit: the mask canvas with its scales on the left, the settings and the edited image on the right.
 
-    img_3HW: the image, (channels, H, W) in [-1, 1]. class_names: of the dropdown. keep_hw: a mask to start from, as
-    `edit` takes it. The mask is in pixels and handed to `edit` as it is. An edit runs beside the notebook, one at a
-    time; what goes wrong in it is shown. `result` is the last edited image, (channels, H, W) in [0, 1].
+    img_3HW: the image, (channels, H, W) in [-1, 1], or several to choose from, (N, channels, H, W); files can be added.
+    class_names: of the dropdown. keep_hw: a mask to start from, as `edit` takes it. The mask is in pixels and handed to
+    `edit` as it is. An edit runs beside the notebook, one at a time; what goes wrong in it is shown. `result` is the
+    last edited image, (channels, H, W) in [0, 1].
     """
 
     def __init__(
@@ -61,40 +74,71 @@ class Painter(widgets.HBox):
         keep_hw: torch.Tensor | None = None,
         seed: int = 0,
     ):
-        self.model, self.tokenizer, self.img_3HW = model, tokenizer, img_3HW
+        self.model, self.tokenizer = model, tokenizer
         self.size = H, W = tokenizer.image_size(model.scales)
-        if tuple(img_3HW.shape) != (tokenizer.config.channels, H, W):
-            expected = (tokenizer.config.channels, H, W)
+        expected = (tokenizer.config.channels, H, W)
+        if img_3HW.ndim not in (3, 4) or tuple(img_3HW.shape[-3:]) != expected or not len(img_3HW):
             raise ValueError(f"img_3HW must have shape {expected}, got {tuple(img_3HW.shape)}")
+        pictures = img_3HW[None] if img_3HW.ndim == 3 else img_3HW
+        self.pictures = {str(i + 1): img for i, img in enumerate(pictures)}
         self.result: torch.Tensor | None = None
         self._one_at_a_time = threading.Lock()
         self.thread: threading.Thread | None = None
-        shown = (img_3HW + 1) / 2
-        self.canvas = MaskCanvas(height=H, width=W, picture=data_url(shown), mask="0" * (H * W))
-        self.scales_picture = widgets.Image(format="png", layout={"max_width": "420px", "object_fit": "contain"})
+        self.canvas = MaskCanvas(height=H, width=W, mask="0" * (H * W))
+        self.scales_picture = widgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
         self.zoom = max(1, 224 // max(H, W))
-        self.screen = widgets.Image(format="png", value=png(shown, self.zoom), layout={"width": f"{self.zoom * W}px"})
+        self.screen = widgets.Image(format="png", layout={"width": f"{self.zoom * W}px", "max_width": "100%"})
+        self.which = widgets.Dropdown(options=list(self.pictures), description="picture")
+        self.upload = widgets.FileUpload(accept="image/*", description="Your own picture")
         names = [(name, i) for i, name in enumerate(class_names)]
-        self.label = widgets.Dropdown(options=[("none", None), *names], description="class")
+        self.label = widgets.Dropdown(options=[("none", NO_CLASS), *names], description="class")
         self.cfg = widgets.FloatSlider(1.5, min=0, max=10, step=0.5, description="guidance", disabled=True)
         self.seed = widgets.BoundedIntText(seed, min=0, max=2**31 - 1, description="seed")
         self.hide = widgets.Checkbox(True, description="hide what is repainted", indent=False)
         self.thin = widgets.Checkbox(False, description="thin: free every token touched", indent=False)
         self.paste = widgets.Checkbox(True, description="paste kept pixels back", indent=False)
-        self.button = widgets.Button(description="Edit", button_style="primary")
-        self.status = widgets.Label("Paint on the picture, then Edit.")
+        self.status = widgets.HTML(layout={"max_width": "330px"})
+        self.say("Paint on the picture, then Edit.")
         self.canvas.observe(self._show_masks, "mask")
         self.thin.observe(self._show_masks, "value")
+        self.which.observe(self._show_picture, "value")
+        self.upload.observe(self._take_upload, "value")
         self.label.observe(self._guidance_needs_a_class, "value")
-        self.button.on_click(self.start)
-        settings = [self.label, self.cfg, self.seed, self.hide, self.thin, self.paste, self.button, self.status]
-        super().__init__([widgets.VBox([self.canvas, self.scales_picture]), widgets.VBox([*settings, self.screen])])
+        self.canvas.on_msg(lambda _, message, __: self.answer(message))
+        settings = [self.status, self.screen, self.label, self.cfg, self.seed, self.hide, self.thin, self.paste]
+        left = widgets.VBox([self.canvas, self.scales_picture], layout={"max_width": "100%"})
+        right = widgets.VBox([*settings, self.which, self.upload], layout={"max_width": "100%"})
+        super().__init__([left, right, KeepKeys()], layout=WRAP)
+        self._show_picture()
         self._show_masks()
         if keep_hw is not None:
             self.keep_HW = check_mask(keep_hw, model.scales, self.size, thin=True)
 
     def __repr__(self) -> str:  # what a page that shows no widgets says
         return "Painter({} x {})".format(*self.size)
+
+    def _repr_mimebundle_(self, **settings: Any) -> Any:
+        """Its picture goes with it, for pages that show no widgets: the mask on the image, darkened where repainted."""
+        bundle = super()._repr_mimebundle_(**settings)
+        veiled = torch.where(in_pixels(self.keep_HW, self.size), self.shown, 0.35 * self.shown + 0.1)
+        bundle["image/png"] = png(veiled if self.result is None else torch.cat((veiled, self.result), -1), self.zoom)
+        return bundle
+
+    @property
+    def img_3HW(self) -> torch.Tensor:
+        """The image that is painted on, in [-1, 1]."""
+        return self.pictures[self.which.value]
+
+    @property
+    def shown(self) -> torch.Tensor:
+        """The same in [0, 1]."""
+        return (self.img_3HW.cpu() + 1) / 2
+
+    def say(self, text: str, error: bool = False) -> None:
+        """Show a message; it wraps."""
+        style = "overflow-wrap: anywhere; line-height: 1.4" + "; color: var(--jp-error-color0, #d32f2f)" * error
+        role = "alert" if error else "status"
+        self.status.value = f'<div role="{role}" style="{style}">{html.escape(text)}</div>'
 
     @property
     def keep_HW(self) -> torch.Tensor:
@@ -109,15 +153,46 @@ class Painter(widgets.HBox):
     def _show_masks(self, _=None) -> None:
         self.scales_picture.value = mask_png(self.keep_HW, self.model.scales, self.thin.value)
 
-    def _guidance_needs_a_class(self, _=None) -> None:
-        self.cfg.disabled = self.label.value is None
+    def _show_picture(self, _=None) -> None:
+        self.canvas.picture, self.screen.value = data_url(self.shown), png(self.shown, self.zoom)
+        self.result = None
 
-    def start(self, _=None) -> None:
-        """What the button does: an edit in a thread of its own, unless one is running."""
+    def _guidance_needs_a_class(self, _=None) -> None:
+        self.cfg.disabled = self.label.value == NO_CLASS
+
+    def _take_upload(self, _=None) -> None:
+        """The files that were chosen join the list, cut to the model's size; the last one is shown."""
+        for file in self.upload.value:
+            try:
+                self.pictures[file["name"]] = self._read(bytes(file["content"]))
+            except ValueError as error:
+                return self.say(f"{file['name']} cannot be read: {error}", error=True)
+            self.which.options = list(self.pictures)
+            self.which.value = file["name"]
+            channels = "grey" if self.tokenizer.config.channels == 1 else "colour"
+            self.say("{}, cut to {} x {} in {}.".format(file["name"], *self.size, channels))
+
+    def _read(self, content: bytes) -> torch.Tensor:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            try:
+                image = read_image(file.name, self.size, self.tokenizer.config.channels)
+            except Unreadable as error:
+                raise ValueError(error.reason) from None
+        return to_float(view(image, self.size, 0, None, flip=False))
+
+    def answer(self, message: dict[str, str]) -> None:
+        """What the button does: the mask comes with the click, and is then edited with."""
+        self.canvas.mask = message["mask"]
+        self.start()
+
+    def start(self) -> None:
+        """An edit in a thread of its own, unless one is running."""
         if not self._one_at_a_time.acquire(blocking=False):
             return
-        self.button.disabled = True
-        self.status.value = "editing ..."
+        self.canvas.busy = True
+        self.say("editing ...")
         self.thread = threading.Thread(target=self._edit, daemon=True)
         self.thread.start()
 
@@ -125,22 +200,25 @@ class Painter(widgets.HBox):
         K = self.model.scales.K
 
         def progress(step: Step) -> None:
-            self.status.value = f"scale {step.k + 1} of {K}"
+            self.say(f"scale {step.k + 1} of {K}")
 
         try:
             keep_HW, device = self.keep_HW, next(self.model.parameters()).device
             if keep_HW.all():
-                raise ValueError("nothing to repaint: paint on the picture first")
+                raise ValueError("Nothing to repaint yet: paint on the picture first.")
+            if masks_by_scale(keep_HW, self.model.scales, self.thin.value)[-1].all():
+                raise ValueError('The stroke covers less than half of every token: tick "thin", or use a larger brush.')
             self.result = edit(
                 self.model, self.tokenizer, self.img_3HW[None].to(device), keep_HW,
-                None if self.label.value is None else [self.label.value],
+                None if self.label.value == NO_CLASS else [self.label.value],
                 hide=self.hide.value, thin=self.thin.value, paste=self.paste.value, cfg=self.cfg.value,
                 seeds=self.seed.value, on_scale=progress,
             )[0].cpu()  # fmt: skip
             self.screen.value = png(self.result, self.zoom)
-            self.status.value = f"edited with seed {self.seed.value}"
+            self.say(f"edited with seed {self.seed.value}")
         except Exception as error:  # whatever it is, the person at the screen has to learn of it
-            self.status.value = f"{type(error).__name__}: {error}"
+            told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            self.say(told, error=True)
         finally:
-            self.button.disabled = False
+            self.canvas.busy = False
             self._one_at_a_time.release()

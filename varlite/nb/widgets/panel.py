@@ -22,12 +22,14 @@ from varlite.drawing import Step
 from varlite.io.files import write_json
 from varlite.io.pictures import save_png, tile
 from varlite.nb.plots import png, scale_colours, scale_names
+from varlite.nb.widgets.keys import KeepKeys
 from varlite.sampling import generate
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
 COLUMNS = 8
 MOST_IMAGES = 64
+ERROR = "var(--jp-error-color0, #d32f2f)"  # reads on a dark page, too
 START = {"class": 0, "cfg": 1.5, "top_k": 0, "top_p": 0.96, "seed": 0, "smooth": False, "images": 8}
 
 
@@ -149,7 +151,8 @@ class SamplingPanel(widgets.VBox):
         self.pinned: Result | None = None
         self.worker = LatestOnly(self._draw, self._fail)
 
-        options = [(name, i) for i, name in enumerate(classes)] + [("no class (null)", model.class_embed.null)]
+        self.class_names = [*classes, "no class (null)"]  # the null class comes after the others
+        options = [(name, i) for i, name in enumerate(self.class_names)]
         self.controls: dict[str, Any] = {
             "class": widgets.Dropdown(options=options, description="class"),
             "cfg": widgets.FloatSlider(min=0, max=10, step=0.25, description="cfg"),
@@ -165,13 +168,12 @@ class SamplingPanel(widgets.VBox):
         self.save_button = widgets.Button(description="Save", tooltip=f"PNG and settings to {folder}")
         self.pin_button = widgets.Button(description="Pin as A", tooltip="compare what comes next with this")
         self.progress = widgets.IntProgress(max=model.scales.K, description="scale")
-        self.message = widgets.HTML()
+        self.message, self.changed = widgets.HTML(), widgets.HTML()
         # flex-start: else a box stretches its pictures
         self.picture, self.changed_picture = (
             widgets.Image(format="png", layout=widgets.Layout(align_self="flex-start", max_width="100%"))
             for _ in range(2)
         )
-        self.changed = widgets.HTML()
         self.comparison = widgets.VBox([self.changed, self.changed_picture], layout=widgets.Layout(display="none"))
 
         labelled = [*self.controls.values(), self.pause, self.progress]
@@ -183,7 +185,10 @@ class SamplingPanel(widgets.VBox):
         self.pin_button.on_click(lambda _: self._pin())
         buttons = widgets.HBox([self.save_button, self.pin_button])
         left = widgets.VBox([*self.controls.values(), self.pause, self.progress, buttons])
-        super().__init__([widgets.HBox([left, self.picture]), self.message, self.comparison])
+        # All pictures beside the controls, where they are seen together; below them in a narrow window.
+        right = widgets.VBox([self.picture, self.message, self.comparison], layout={"max_width": "100%"})
+        row = widgets.HBox([left, right], layout={"flex_flow": "row wrap", "align_items": "flex-start"})
+        super().__init__([row, KeepKeys()])
         self.run()
 
     def __repr__(self) -> str:
@@ -232,8 +237,9 @@ class SamplingPanel(widgets.VBox):
 
     def _complain(self, error: Exception) -> None:
         what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        what = what.replace("top_k", "top-k").replace("top_p", "top-p")  # as the controls are called
         shown = f"{what} (the picture is an earlier one)" if self.result is not None else what
-        self.message.value = f'<span role="alert" style="color: #b00020">Error: {html.escape(shown)}</span>'
+        self.message.value = f'<span role="alert" style="color: {ERROR}">Error: {html.escape(shown)}</span>'
 
     def _save(self) -> None:
         if self.result is None:
@@ -266,12 +272,16 @@ class SamplingPanel(widgets.VBox):
             self.changed_picture.value = grid(
                 torch.cat([x[:n] for x in (a.images, b.images, change.difference)]), rows=3
             )
-            self.changed.value = change_html(change, a.scales)
+            self.changed.value = change_html(change, a.scales, self.class_names)
 
 
-def change_html(change: Change, scales: Scales) -> str:
+def change_html(change: Change, scales: Scales, class_names: Sequence[str]) -> str:
     """A change as HTML: the settings that differ, a bar of the tokens that differ at each scale."""
-    settings = ", ".join(f"{name} {a} → {b}" for name, (a, b) in change.settings.items()) or "no setting differs"
+    both = {
+        name: [class_names[x] for x in pair] if name == "class" else list(pair)
+        for name, pair in change.settings.items()
+    }
+    settings = ", ".join(f"{name} {a} → {b}" for name, (a, b) in both.items()) or "no setting differs"
     rows = []
     for name, (r, g, b), (differ, of) in zip(scale_names(scales), scale_colours(scales.K), change.tokens, strict=True):
         bar = f"width: {100 * differ / of:.0f}px; height: 10px; background: rgb({r:.0%} {g:.0%} {b:.0%})"

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from varlite.nb.maps import HEAT
 from varlite.nb.plots import data_url, png_file
+from varlite.nb.widgets.keys import KeepKeys
 
 CSS = """
 .varlite-picker { width: 224px; height: 224px; display: flex; flex-direction: column; background-size: 100% 100%;
@@ -81,4 +82,6 @@ def attention_explorer(
     for control, trait in ((layer, "value"), (picker, "row"), (picker, "column")):
         control.observe(look, trait)
     change_picture()
-    return widgets.VBox([widgets.HBox([which, layer]), widgets.HBox([picker, screen]), words])
+    wrap = {"flex_flow": "row wrap"}
+    rows = [widgets.HBox(parts, layout=wrap) for parts in ([which, layer], [picker, screen])]
+    return widgets.VBox([*rows, words, KeepKeys()])

@@ -7,17 +7,29 @@ import ipywidgets as widgets
 from PIL import Image
 
 from varlite.nb.plots import png_file
+from varlite.nb.widgets.keys import KeepKeys
 
 
 def player(frames: Sequence[bytes], milliseconds: int = 150) -> widgets.VBox:
-    """Buttons that play the pictures, a slider to go to any of them, and the screen."""
-    screen = widgets.Image(value=frames[0], format="png", layout={"align_self": "flex-start"})
+    """Buttons that play the pictures, once or from the start again, a slider to go to any of them, and the screen."""
+    # flex-start: else the box stretches the picture to its own width
+    fit = {"align_self": "flex-start", "max_width": "100%", "max_height": "420px", "object_fit": "contain"}
+    screen = widgets.Image(value=frames[0], format="png", layout=fit)
     limits = {"min": 0, "max": len(frames) - 1}
     play = widgets.Play(**limits, interval=milliseconds)
+    replay = widgets.Button(description="Replay", icon="rotate-left", layout={"width": "auto"})
     slider = widgets.IntSlider(**limits, description="step", continuous_update=True)
     widgets.jslink((play, "value"), (slider, "value"))
     slider.observe(lambda change: setattr(screen, "value", frames[change["new"]]), "value")
-    return widgets.VBox([widgets.HBox([play, slider]), screen])
+
+    def from_the_start(_: widgets.Button) -> None:
+        play.playing = False
+        play.value = slider.value = 0
+        play.playing = True
+
+    replay.on_click(from_the_start)
+    controls = widgets.HBox([play, replay, slider], layout={"flex_flow": "row wrap"})
+    return widgets.VBox([controls, screen, KeepKeys()])
 
 
 def animation(frames: Sequence[bytes], milliseconds: int = 150, hold: int = 1500) -> bytes:
