@@ -133,7 +133,7 @@ def usual_loss() -> float:
 
 
 def mask_of(attempt: Any) -> torch.Tensor:
-    """The attempt's mask, which hides no token from itself and nothing finer is seen. Raises Off for others."""
+    """The attempt's mask. Raises Off if it hides a token from itself, or lets one see a finer scale."""
     scales = loaded()[0].scales
     found, L = function(attempt)(scales), scales.total
     if not isinstance(found, torch.Tensor) or found.shape != (L, L):
