@@ -95,6 +95,7 @@ def exercise_3(mended: Any) -> str:
     raise Off(said)
 
 
+@torch.inference_mode()
 def exercise_4(put_back: Any) -> str:
     """A hook that puts real tokens in the place of the first drawn ones."""
     model, tokenizer = loaded("fashion-var-d4")
