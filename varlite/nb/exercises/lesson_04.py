@@ -120,11 +120,11 @@ def exercise_3(mended: Any) -> str:
 def loss(mask_LL: torch.Tensor) -> float:
     """Cross-entropy in nats per token under another mask."""
     (model, _), (x_BLZ, label_B, target_BL) = loaded(), given()
-    model.make_mask = lambda scales, device: mask_LL  # type: ignore[method-assign]
+    vars(model)["make_mask"] = lambda scales, device: mask_LL
     try:
         return F.cross_entropy(model(x_BLZ, label_B).mT, target_BL).item()
     finally:
-        del model.make_mask
+        del vars(model)["make_mask"]
 
 
 @cache
