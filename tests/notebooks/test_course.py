@@ -24,12 +24,9 @@ WORDS = Path(__file__).with_name("words.txt")
 LONGEST, LARGEST = 35, 800_000  # lines of a code cell, bytes of a notebook
 OPEN: dict[str, set[str]] = {
     "size": {
-        "01_two_orders",
         "A2_published_checkpoints",
     },
     "exercises": {
-        "01_two_orders",
-        "04_attention_maps",
         "05_training",
         "07_editing",
         "08_fid",

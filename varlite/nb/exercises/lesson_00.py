@@ -27,7 +27,7 @@ def loaded() -> tuple[Model, VQVAE]:
 def exercise_1(tokens: Any) -> str:
     """Tokens of a picture of 256 x 256."""
     scales = Scales.of(TokenizerConfig().scales)
-    slips = {
+    slips: dict[float, str] = {
         scales.lengths[-1]: "That is the finest map alone. All maps are drawn.",
         scales.K: "That is the number of steps. Each step draws a whole map.",
         sum(h for h, _ in scales.shapes): "That is the sum of the sides. A map has as many tokens as it has cells.",

@@ -60,7 +60,7 @@ def exercise_1(times_as_many: Any) -> str:
 
 def exercise_2(power: Any) -> str:
     """With what power of n the pairs grow if no side is left out."""
-    slips = {
+    slips: dict[float, str] = {
         4: "That is with sides that double. Here there are n maps instead of log n.",
         3: "That is how the number of tokens grows. Each of them sees many others.",
         5: "How many tokens are there together, and how many does each of them see?",
@@ -95,6 +95,7 @@ def exercise_3(mended: Any) -> str:
     raise Off(said)
 
 
+@torch.inference_mode()
 def exercise_4(put_back: Any) -> str:
     """A hook that puts real tokens in the place of the first drawn ones."""
     model, tokenizer = loaded("fashion-var-d4")
@@ -135,7 +136,7 @@ def hooked(put_back: Any, real: list[torch.Tensor], k: int, drawn: list[Step]) -
 def run(hook: Callable[[Step], None], n: int) -> torch.Tensor:
     """n pictures without a class."""
     model, tokenizer = loaded("fashion-var-d4")
-    return generate(model, tokenizer, [model.class_embed.null] * n, on_scale=hook, seeds=0)
+    return generate(model, tokenizer, [model.config.classes] * n, on_scale=hook, seeds=0)
 
 
 @cache

@@ -120,11 +120,11 @@ def exercise_3(mended: Any) -> str:
 def loss(mask_LL: torch.Tensor) -> float:
     """Cross-entropy in nats per token under another mask."""
     (model, _), (x_BLZ, label_B, target_BL) = loaded(), given()
-    model.make_mask = lambda scales, device: mask_LL  # type: ignore[method-assign]
+    vars(model)["make_mask"] = lambda scales, device: mask_LL
     try:
         return F.cross_entropy(model(x_BLZ, label_B).mT, target_BL).item()
     finally:
-        del model.make_mask
+        del vars(model)["make_mask"]
 
 
 @cache
@@ -133,7 +133,7 @@ def usual_loss() -> float:
 
 
 def mask_of(attempt: Any) -> torch.Tensor:
-    """The attempt's mask, which hides no token from itself and nothing finer is seen. Raises Off for others."""
+    """The attempt's mask. Raises Off if it hides a token from itself, or lets one see a finer scale."""
     scales = loaded()[0].scales
     found, L = function(attempt)(scales), scales.total
     if not isinstance(found, torch.Tensor) or found.shape != (L, L):
