@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from varlite.evaluation.judges.verdict import CHOSEN_WITH
 from varlite.experiments.corruptions import CORRUPTIONS
 from varlite.io.places import RESULTS
-from varlite.nb.judge_figures import judges_and_corruptions
+from varlite.nb.judge_figures import judges_and_corruptions, two_opinions
 
 JUDGES = json.loads((RESULTS / "judges.json").read_text())
 
@@ -26,4 +26,14 @@ def test_every_judge_has_a_row_and_blind_ones_are_crossed_out():
         if judge != "strengths" and not entry["sees"]
     )
     assert len(axis.texts) == crosses
+    plt.close("all")
+
+
+def test_two_opinions_are_drawn_beside_real_pictures():
+    judged = {"FD": {"real": 1.0, "plain": 3.0, "gamed": 2.0}, "tokens": {"real": 0.05, "plain": 0.06, "gamed": 0.2}}
+    assert two_opinions(judged) == judged
+    axes = plt.gcf().axes
+    for axis, scores in zip(axes, judged.values(), strict=True):
+        real, *others = scores.values()
+        assert [bar.get_width() for bar in axis.patches] == others and list(axis.lines[0].get_xdata()) == [real, real]
     plt.close("all")

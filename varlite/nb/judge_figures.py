@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from varlite.evaluation.judges.verdict import CHOSEN_WITH
 from varlite.experiments.judge_the_judges import REAL, reports_of
-from varlite.nb.plots import BLUE
+from varlite.nb.plots import BLUE, legend, palette, panels
 
 FLOOR, FAR = 1.0, 100.0  # ends of the colours, in halves of the interval of real pictures
 
@@ -60,3 +60,22 @@ def judges_and_corruptions(result: Mapping[str, Any]) -> dict[str, dict[str, dic
     bar = figure.colorbar(image, ax=axis, pad=0.01, ticks=[1, 3, 10, 30, 100], format="%g")
     bar.set_label("away from real pictures, in their own noise", fontsize=8)
     return shown
+
+
+def two_opinions(judged: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """What different judges say of the same sets: a panel a judge, a bar a set, lower is better.
+
+    judged: {judge: {set: score}}; the first set, of real pictures, is the dashed line. Returns it.
+    """
+    axes = panels(len(judged), 4, 1.9)
+    for axis, (judge, scores) in zip(axes, judged.items(), strict=True):
+        (_, floor), *sets = scores.items()
+        drawn = axis.barh(
+            [name for name, _ in sets], [value for _, value in sets], color=palette(len(sets)), height=0.6
+        )
+        axis.bar_label(drawn, [f"{value:.2f}" for _, value in sets], padding=3, fontsize=9)
+        axis.axvline(floor, color="black", linestyle="--", linewidth=1, label="real pictures")
+        axis.set(title=f"{judge}: how far from real pictures", xlim=(0, 1.2 * max(scores.values())))
+        axis.invert_yaxis()
+    legend(axes[-1])
+    return {judge: dict(scores) for judge, scores in judged.items()}
