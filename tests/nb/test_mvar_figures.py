@@ -2,7 +2,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
+from varlite.checkpoints.load import load
 from varlite.nb import mvar_figures as figures
+from varlite.sampling import generate
 from varlite.scales import Scales
 
 SCALES = Scales.of([1, 2, 3])
@@ -64,3 +66,18 @@ def test_a_signed_matrix_has_white_at_zero_and_an_unsigned_one_is_darker_for_mor
     assert signed.get_clim() == (-1, 1) and unsigned.get_clim() == (0, 1)
     assert signed.get_array().max() == 1  # the largest in size
     assert torch.equal(torch.from_numpy(np.asarray(unsigned.get_array())), torch.eye(14))
+
+
+def test_var_looks_back_at_every_map_and_m_var_hears_of_the_one_before():
+    drawn = figures.two_ways(SCALES)
+    assert drawn == {"VAR": [(1, 0), (2, 0), (2, 1)], "M-VAR": [(1, 0), (2, 1)]}
+    assert [len(axis.patches) for axis in drawn_axes()] == [3, 3]
+    assert "1 x 1" in {text.get_text() for text in drawn_axes()[0].texts}
+
+
+def test_what_is_taken_away_is_put_back():
+    model, tokenizer = load("fashion-mvar-d4")
+    rows = figures.taken_away(model, tokenizer, [9])
+    assert list(rows) == ["as it is", "nothing carried", "no Mamba layers"]
+    assert not torch.equal(rows["as it is"], rows["no Mamba layers"])
+    assert torch.equal(rows["as it is"], generate(model, tokenizer, [9], seeds=0))

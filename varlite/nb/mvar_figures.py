@@ -8,12 +8,79 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.patches import Rectangle
 
 from varlite.nb.maps import HEAT, draw_borders, draw_map
-from varlite.nb.plots import PURPLE, draw_bars, draw_lines, legend, named_panels, panels, scale_colours, scale_names
+from varlite.nb.plots import (
+    PURPLE,
+    draw_bars,
+    draw_lines,
+    image_grid,
+    legend,
+    named_panels,
+    panels,
+    scale_colours,
+    scale_names,
+)
+from varlite.sampling import generate
 from varlite.scales import Scales
+from varlite.tokenizer import VQVAE
 
 GREY = "#333333"
+
+
+def taken_away(model: Any, tokenizer: VQVAE, labels: Sequence[int]) -> dict[str, torch.Tensor]:
+    """One picture of each class from the same numbers: by an M-VAR, with emptied states, and without Mamba layers."""
+    rows = {"as it is": generate(model, tokenizer, labels, seeds=0)}
+    step = model.step
+
+    def emptied(x: Any, label_B: torch.Tensor, k: int, cache: list, *others: Any, **named: Any) -> torch.Tensor:
+        cache[:] = model.make_cache()
+        return step(x, label_B, k, cache, *others, **named)
+
+    model.step = emptied
+    rows["nothing carried"] = generate(model, tokenizer, labels, seeds=0)
+    del model.step
+    handles = [block.mamba.register_forward_hook(lambda _, args, out: 0 * out) for block in model.blocks]
+    rows["no Mamba layers"] = generate(model, tokenizer, labels, seeds=0)
+    for handle in handles:
+        handle.remove()
+    image_grid({name: list(img.cpu()) for name, img in rows.items()})
+    return rows
+
+
+def two_ways(scales: Scales, shown: int = 4) -> dict[str, list[tuple[int, int]]]:
+    """How the first scales hear of each other: by looking back at all of them, or by a state that is handed on.
+
+    Returns which scale hears directly of which, as pairs (later, earlier), for VAR and for M-VAR.
+    """
+    shown, colours, names = min(shown, scales.K), scale_colours(scales.K), scale_names(scales)
+    pairs = {
+        "VAR": [(k, j) for k in range(shown) for j in range(k)],
+        "M-VAR": [(k, k - 1) for k in range(1, shown)],
+    }
+    for axis, name, of_family in named_panels(pairs, 4.6, 2.3):
+        for k in range(shown):
+            axis.add_patch(Rectangle((k - 0.27, -0.2), 0.54, 0.4, color=colours[k]))
+            axis.text(k, 0, names[k], color="white", ha="center", va="center", fontsize=9)
+            axis.annotate("", (k + 0.16, -0.22), (k - 0.16, -0.22), arrowprops=arrow(GREY, 1.1))
+        for k, j in of_family:
+            ends = ((k, 0.22), (j, 0.22)) if name == "VAR" else ((k - 0.28, 0), (j + 0.28, 0))
+            style = arrow(colours[j], -0.45 if k - j > 1 else -0.6) if name == "VAR" else arrow(PURPLE, 0, 3)
+            axis.annotate("", *ends, arrowprops=style)
+        if name == "M-VAR":
+            axis.text(0.5, 0.2, "state", color=PURPLE, ha="center", fontsize=9)
+        axis.set(xlim=(-0.6, shown - 0.4), ylim=(-0.85, 1.35), title=TITLES[name])
+        axis.text((shown - 1) / 2, -0.8, "attention within each map", ha="center", fontsize=8, color=GREY)
+        axis.set_axis_off()
+    return pairs
+
+
+TITLES = {"VAR": "VAR: each map looks back at all before it", "M-VAR": "M-VAR: a state is handed on"}
+
+
+def arrow(colour: Any, bend: float, width: float = 1.4) -> dict[str, Any]:
+    return {"arrowstyle": "->", "color": colour, "linewidth": width, "connectionstyle": f"arc3,rad={bend}"}
 
 
 def matrices(named: Mapping[str, torch.Tensor], scales: Scales) -> None:
