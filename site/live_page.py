@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 EXPORTS = ROOT / "build" / "live-model"
 MODEL, TOKENIZER = "fashion-var-d4", "fashion-vq"
+GRAPHS = ("scales", "autoencoder", "quantizer", "tokenizer", "transformer", "mamba2")  # what is in the graphs
 
 
 def build_live(out: Path) -> None:
@@ -41,8 +42,8 @@ def exported() -> Path:
 
 
 def export_key() -> str:
-    package = ROOT / "varlite"
-    code = [path for room in ("", "models", "export") for path in sorted((package / room).glob("*.py"))]
+    code = [ROOT / "varlite" / f"{name}.py" for name in GRAPHS]
+    code += [path for room in ("models", "export") for path in sorted((ROOT / "varlite" / room).glob("*.py"))]
     digest = hashlib.sha256()
     for path in [weights_file(MODEL), weights_file(TOKENIZER), *code]:
         digest.update(path.read_bytes())
