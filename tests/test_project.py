@@ -101,7 +101,8 @@ def test_every_locked_package_has_a_wheel_for_each_python_on_linux_macos_and_win
 
 def runs_on(tag, minor):
     """Whether a wheel's tag accepts CPython 3.`minor`."""
-    version = int(re.fullmatch(r"(?:cp|py)3(\d*)", tag.interpreter)[1] or 0) if tag.interpreter[2] == "3" else 99
+    found = re.fullmatch(r"(?:cp|py)3(\d*)", tag.interpreter)  # PyPy's begin with pp
+    version = int(found[1] or 0) if found else 99
     return version <= minor if tag.abi in ("none", "abi3") else tag.abi == f"cp3{minor}"
 
 

@@ -34,8 +34,8 @@ def test_a_data_set_is_fetched_into_the_folder_asked_for(varlite, tmp_path, monk
     [
         (["tokenize", "--tokenizer", "x"], "unknown tokenizer 'x'"),
         (["tokenize", "--data", "nothing"], "data: nothing is neither the name of a dataset"),
-        (["data", "nothing"], "data: nothing is not a folder"),
-        (["data", "a-file"], "data: a-file is not a folder"),
+        (["data", "nothing"], "data: nothing is neither the name of a dataset"),
+        (["data", "a-file"], "data: a-file is a file of a kind that is not read"),
         (["data", "empty"], "data: empty must hold one sub-folder of images for each class"),
         (["tokenize", "--tokenizer", "a-file"], "a-file is not a checkpoint"),
         (["tokenize", "--tokenizer", ""], "no checkpoint at model.safetensors"),

@@ -13,7 +13,7 @@ from varlite.checkpoints.cards import class_names
 from varlite.datasets import open_dataset
 from varlite.io.files import read_model
 from varlite.io.pictures import read_png
-from varlite.presets import MODELS
+from varlite.presets import MODELS, TOKENIZERS
 from varlite.tokenizer import VQVAE, fingerprint
 from varlite.training import fit_plan, fit_timing, own_pictures
 from varlite.training import tune_decoder as decoder
@@ -122,8 +122,11 @@ def test_a_tokenizer_that_fits_keeps_its_tokens_and_the_transformer_on_them_is_t
     assert fingerprint(before) == fingerprint(after)
     assert not torch.equal(before.decoder.conv_out.weight, after.decoder.conv_out.weight)
     monkeypatch.setattr(fit_plan, "GOOD_ENOUGH", 0.0)
+    monkeypatch.setattr(fit_plan, "shipped_here", lambda name: name == "tiny-vq")
+    assert "2 blocks, from nothing" in said_by(data, tmp_path / "alone")
+    monkeypatch.setattr(fit_plan, "shipped_here", lambda name: name.startswith("tiny-"))
     text = said_by(data, tmp_path / "other")
-    assert "tiny-vq, which ships and loses" in text and "is trained further: " in text and "from nothing" in text
+    assert "tiny-vq, which ships and loses" in text and text.count("is trained further: ") == 2
     assert fingerprint(load(tmp_path / "other" / "model")[1]) != fingerprint(before)
 
 
@@ -204,3 +207,5 @@ def test_sides_grow_up_to_the_last_and_fit_the_levels():
 def test_the_presets_that_a_fit_starts_from_belong_together():
     for name, model in fit_plan.NEAREST.items():
         assert MODELS[model].tokenizer == name
+    for channels, model in fit_plan.SMALL_MODEL.items():
+        assert TOKENIZERS[MODELS[model].tokenizer].config.channels == channels

@@ -9,7 +9,7 @@ from varlite.commands.common import Device, pick_device
 
 
 def fit(
-    data: Annotated[str, tyro.conf.Positional],
+    source: Annotated[str, tyro.conf.Positional],
     out: Path | None = None,
     size: int | None = None,
     minutes: float = 20.0,
@@ -24,7 +24,7 @@ def fit(
     model folder with its card. Stopped at any time, the same command goes on.
 
     Args:
-        data: a folder of pictures, with or without a sub-folder for each class, or whatever --data takes elsewhere.
+        source: a folder of pictures, with or without a sub-folder for each class, or whatever --data takes elsewhere.
         out: folder for everything; default runs/fit-NAME.
         size: height and width that pictures are learned in; default that of the nearest tokenizer.
         minutes: how long it may take, about; more is better.
@@ -35,4 +35,4 @@ def fit(
     from varlite.training.own_pictures import fit as fit_pictures
 
     pick_device(device)
-    fit_pictures(data, out, size, minutes, Options(seed=seed, flip=flip, device=device))
+    fit_pictures(source, out, size, minutes, Options(seed=seed, flip=flip, device=device))
