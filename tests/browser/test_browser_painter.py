@@ -5,6 +5,7 @@ import re
 import nbformat
 import pytest
 from jupyter_server import NotebookPage, jupyterlab
+from PIL import Image
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -17,7 +18,7 @@ from varlite.nb.widgets.painter import Painter
 
 torch.set_num_threads(1)
 model, tokenizer = varlite.load("fashion-var-d4")
-painter = Painter(model, tokenizer, to_float(FashionMNIST("test").images(torch.arange(2)))[1], FASHION_CLASSES)
+painter = Painter(model, tokenizer, to_float(FashionMNIST("test").images(torch.arange(1, 3))), FASHION_CLASSES)
 painter
 """
 MASK = "print(''.join('.#'[c == '1'] for c in painter.canvas.mask), painter.thread is None)"
@@ -177,3 +178,56 @@ def test_everything_can_be_done_with_the_keyboard(notebook):
     page.get_by_role("button", name="Edit", exact=True).press("Enter")
     page.get_by_text("nothing to repaint").wait_for()
     assert len(notebook.cells()) == 2  # no key reached JupyterLab, where letters add and delete cells
+
+
+def test_an_edit_is_with_the_mask_on_the_screen_however_fast_the_click_follows(notebook):
+    page = notebook.page
+    page.get_by_role("button", name="Box").click()
+    drag(notebook, (10, 8), (14, 12))
+    page.evaluate("""() => {
+        const press = name => [...document.querySelectorAll('.varlite-painter button')]
+            .find(button => button.textContent === name).click();
+        for (const name of ['Clear', 'Invert', 'Clear', 'Invert', 'Edit']) press(name);
+    }""")  # all in one turn of the page's loop
+    page.get_by_text("edited with seed 0").wait_for()
+    assert mask(notebook) == expected((0, 0, 28, 28, "#"))
+
+
+def test_an_error_names_the_control_that_helps_and_hides_no_button(notebook):
+    page = notebook.page
+    assert page.get_by_label("class").evaluate("list => list.selectedOptions[0].text") == "none"
+    brush_of_one(notebook)
+    drag(notebook, (2, 3), (2, 20))
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.get_by_role("button", name="Edit", exact=True).click()
+    alert = page.get_by_role("alert").filter(has_text='tick "thin"')
+    alert.wait_for()
+    box, whole = alert.bounding_box(), page.locator(".jp-OutputArea-output").bounding_box()
+    assert box["height"] > 25 and box["x"] + box["width"] <= whole["x"] + whole["width"]  # it wraps, within the output
+    for name in ("Invert", "Clear", "Undo", "Edit"):
+        assert seen_whole(page, page.get_by_role("button", name=name, exact=True)), name
+    page.get_by_label("thin").check()
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_text("edited with seed 0").wait_for()
+
+
+def seen_whole(page, control):
+    control.scroll_into_view_if_needed()
+    box = control.bounding_box()
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    return control.evaluate("(node, at) => node.contains(document.elementFromPoint(...at))", middle)
+
+
+def test_another_picture_can_be_chosen_and_ones_own_uploaded(notebook, tmp_path):
+    page = notebook.page
+    first = shown(notebook)[1]
+    page.get_by_label("picture").select_option("2")
+    page.wait_for_timeout(500)
+    second = shown(notebook)[1]
+    assert second != first
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / "red.png")
+    page.locator("input[type=file]").set_input_files(tmp_path / "red.png")
+    page.get_by_text("red.png, cut to 28 x 28 in grey").wait_for()
+    page.wait_for_timeout(500)
+    assert shown(notebook)[1] not in (first, second)
+    assert page.get_by_label("picture").evaluate("list => list.value") == "red.png"

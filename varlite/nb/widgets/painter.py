@@ -89,7 +89,7 @@ class Painter(widgets.HBox):
         self.zoom = max(1, 224 // max(H, W))
         self.screen = widgets.Image(format="png", layout={"width": f"{self.zoom * W}px", "max_width": "100%"})
         self.which = widgets.Dropdown(options=list(self.pictures), description="picture")
-        self.upload = widgets.FileUpload(accept="image/*", description="Your own picture")
+        self.upload = widgets.FileUpload(accept="image/*", description="Your own picture", layout={"width": "auto"})
         names = [(name, i) for i, name in enumerate(class_names)]
         self.label = widgets.Dropdown(options=[("none", NO_CLASS), *names], description="class")
         self.cfg = widgets.FloatSlider(1.5, min=0, max=10, step=0.5, description="guidance", disabled=True)

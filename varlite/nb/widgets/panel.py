@@ -288,6 +288,7 @@ def change_html(change: Change, scales: Scales, class_names: Sequence[str]) -> s
         rows.append(f'<tr><td>{name}</td><td><div style="{bar}"></div></td><td>{differ} of {of} tokens</td></tr>')
     means = ", ".join(f"{mean:.1f}" for mean in change.mean[:COLUMNS])
     return (
-        f'<div aria-live="polite"><b>A → now:</b> {html.escape(settings)}<table>{"".join(rows)}</table>'
+        f'<div aria-live="polite" style="line-height: 1.5"><b>A → now:</b> {html.escape(settings)}'
+        f"<table>{''.join(rows)}</table>"
         f"Rows: A, now, |A - now| (black: equal; mean of each image, of 255: {means})</div>"
     )
