@@ -84,6 +84,7 @@ const tokensOf = ({ steps }) => steps.map((step) => step.tokens);
 function inPaint() {
   const { request } = picture;
   const fill = { ...request, label: Number(find("fill").value), seed: request.seed + 1n };
+  find("mask").classList.add("done"); // thin frames, so that what is drawn can be seen
   fill.replace = keepTokens(tokensOf(picture), cells.mask.map((cell) => !isPressed(cell)), model.scales);
   closeToken();
   return drawPicture(fill, `In-painted as ${model.classes[fill.label]} with seed ${fill.seed}`);
@@ -175,7 +176,10 @@ function buildScales() {
 function buildMask() {
   const last = model.scales[model.scales.length - 1];
   cells.mask = makeGrid(find("mask"), last, (row, column) => `redraw row ${row}, column ${column}`);
-  makePaintable(find("mask"), cells.mask, updateButtons);
+  makePaintable(find("mask"), cells.mask, () => {
+    find("mask").classList.remove("done");
+    updateButtons();
+  });
   find("clear").addEventListener("click", () => {
     cells.mask.forEach((cell) => press(cell, false));
     updateButtons();
