@@ -24,7 +24,8 @@ def explorer_png(
     """
     K, n = sample.scales.K, len(codes)
     figure = Figure(figsize=(1.15 * K + 0.95 * n + 0.9, 4.1), dpi=100, layout="constrained", facecolor="white")
-    left, right = figure.subfigures(1, 2, width_ratios=[1.15 * K + 0.5, 0.95 * n + 0.4])
+    halves: Any = figure.subfigures(1, 2, width_ratios=[1.15 * K + 0.5, 0.95 * n + 0.4])
+    left, right = halves
     draw_scales(left, sample, tokenizer, k, place, layer)
     row, column = divmod(place, sample.scales.shapes[k][1])
     name = plots.scale_names(sample.scales)[k]

@@ -145,8 +145,8 @@ def frame_of(sample: Pyramid, tokenizer: VQVAE, class_names: Sequence[str] = ())
 
 def opaque(rgba: Sequence[float]) -> str:
     """A colour as it looks on white."""
-    *rgb, alpha = rgba
-    return to_hex([alpha * part + 1 - alpha for part in rgb])
+    red, green, blue, alpha = rgba
+    return to_hex((alpha * red + 1 - alpha, alpha * green + 1 - alpha, alpha * blue + 1 - alpha))
 
 
 def view_of(sample: Pyramid, words: str, fresh: bool = False, undo: bool = False) -> dict[str, Any]:
