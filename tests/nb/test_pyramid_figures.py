@@ -27,11 +27,11 @@ def test_verdicts_are_counted_by_scale_and_those_never_given_are_left_out():
     assert [text.get_text() for text in plt.gca().get_yticklabels()] == [f"after {n} x {n}" for n in SIDES]
 
 
-def test_samples_have_the_verdict_on_them_above_them():
+def test_samples_have_the_verdict_on_them():
     stages = list(torch.rand(4, 3, 1, 6, 6))
     judged_KN = torch.arange(12).view(4, 3) % 10
-    axes = figures.boots(stages, judged_KN, [f"kind {c}" for c in range(10)], Scales.of(SIDES), n=2)
-    assert [[axis.get_title() for axis in line] for line in axes] == [
+    axes = figures.judged_samples(stages, judged_KN, [f"kind {c}" for c in range(10)], Scales.of(SIDES), n=2)
+    assert [[axis.texts[0].get_text() for axis in line] for line in axes] == [
         [f"kind {int(c)}" for c in row[:2]] for row in judged_KN
     ]
     assert torch.equal(torch.tensor(axes[1, 1].images[0].get_array().data), stages[1][1, 0])

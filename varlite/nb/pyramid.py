@@ -162,7 +162,8 @@ def _drawn(
 
     Rows differ in what is given alone: all have the same random numbers.
     """
-    scales, device, drawn = model.scales, device_of(model), []
+    scales, device = model.scales, device_of(model)
+    drawn: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     B = len(keep[0]) if keep else 1
 
     def on_scale(step: Step) -> None:
@@ -175,8 +176,8 @@ def _drawn(
             seed_B = torch.full((B,), image_seed(seeds[k], label, 0), device=device)
             step.idx_Bl = draw(step.logits_BlV, seed_B, k)
         step.h_BlZ = step.tokenizer.embed(step.idx_Bl)
-        found = step.idx_Bl, step.logits_BlV.softmax(-1).float(), step.image().float()
-        drawn.append(tuple(x.cpu() for x in found))
+        p_BlV = step.logits_BlV.softmax(-1).float()
+        drawn.append((step.idx_Bl.cpu(), p_BlV.cpu(), step.image().float().cpu()))
 
     generate(model, tokenizer, [label] * B, seeds=[image_seed(seeds[0], label, 0)] * B, on_scale=on_scale, **dials)
     return drawn

@@ -3,22 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from varlite.nb import maps, plots
 from varlite.nb.pyramid import Alternative, Pyramid
-from varlite.nb.system_picture import shades
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
-
-
-def shade_map(colour: Any) -> LinearSegmentedColormap:
-    """From a light to a dark shade of a colour."""
-    return LinearSegmentedColormap.from_list("", [(*colour, 0.25), colour, "#1d0b20"])
 
 
 def explorer_png(
@@ -32,7 +24,8 @@ def explorer_png(
     """
     K, n = sample.scales.K, len(codes)
     figure = Figure(figsize=(1.15 * K + 0.95 * n + 0.9, 4.1), dpi=100, layout="constrained", facecolor="white")
-    left, right = figure.subfigures(1, 2, width_ratios=[1.15 * K + 0.5, 0.95 * n + 0.4])
+    halves: Any = figure.subfigures(1, 2, width_ratios=[1.15 * K + 0.5, 0.95 * n + 0.4])
+    left, right = halves
     draw_scales(left, sample, tokenizer, k, place, layer)
     row, column = divmod(place, sample.scales.shapes[k][1])
     name = plots.scale_names(sample.scales)[k]
@@ -54,7 +47,7 @@ def explorer_png(
 
 def draw_scales(figure: Any, sample: Pyramid, tokenizer: VQVAE, k: int, place: int, layer: int) -> list[float]:
     """Tokens, attention of one of them, pictures: three rows of panels. Returns the attention of each scale."""
-    scales, shade_V = sample.scales, shades(tokenizer.quantizer.codebook.weight)
+    scales, shade_V = sample.scales, maps.shades(tokenizer.quantizer.codebook.weight)
     weights_L = sample.attention_DLL[layer, scales.spans[k][0] + place]
     shares = [part.sum().item() for part in weights_L.split(scales.lengths)]
     axes = maps.scale_panels(scales, 3, figure=figure)
@@ -62,7 +55,7 @@ def draw_scales(figure: Any, sample: Pyramid, tokenizer: VQVAE, k: int, place: i
         zip(axes.T, sample.idx, weights_L.split(scales.lengths), strict=True)
     ):
         shape = scales.shapes[i]
-        maps.draw_map(column[0], shade_V[idx_l].view(shape), shade_map(plots.scale_colours(scales.K)[i]))
+        maps.draw_map(column[0], shade_V[idx_l].view(shape), maps.shade_map(plots.scale_colours(scales.K)[i]))
         maps.draw_map(column[1], weights_l.view(shape), vmax=weights_L.max().item())
         column[1].set_title("hidden" if i > k else f"{shares[i]:.0%}", fontsize=9, color="black")
         if i > k:
@@ -99,18 +92,20 @@ def verdicts(judged_KN: torch.Tensor, class_names: Sequence[str], scales: Scales
     return parts
 
 
-def boots(
+def judged_samples(
     stages_KNCHW: Sequence[torch.Tensor],
     judged_KN: torch.Tensor,
     class_names: Sequence[str],
     scales: Scales,
     n: int = 8,
 ) -> np.ndarray:
-    """The first n samples after every scale, a row a scale, each with the judge's verdict. Returns the axes."""
+    """The first n samples after every scale, a row a scale, each with the judge's verdict on it. Returns the axes."""
     rows = [list(images[:n]) for images in stages_KNCHW]
     axes = plots.image_axes(rows, plots.scale_names(scales), size=0.85, row_colours=plots.scale_colours(scales.K))
     for line, judged_N in zip(axes, judged_KN.tolist(), strict=True):
         for axis, verdict in zip(line, judged_N, strict=False):
-            axis.set_title(class_names[verdict], fontsize=7, pad=2)
-    plt.gcf().subplots_adjust(hspace=0.25)
+            axis.text(
+                0.5, 0.03, class_names[verdict], transform=axis.transAxes, color="white", fontsize=7, ha="center",
+                va="bottom", bbox={"facecolor": "black", "alpha": 0.7, "linewidth": 0, "pad": 1},
+            )  # fmt: skip
     return axes

@@ -12,11 +12,10 @@ import traitlets
 from matplotlib.colors import to_hex
 
 from varlite.io.checks import brief
-from varlite.nb.maps import HEAT
+from varlite.nb.maps import HEAT, shade_map, shades
 from varlite.nb.plots import data_url, scale_colours, scale_names
 from varlite.nb.pyramid import Alternative, Pyramid, alternatives, changed, redraw, sample_pyramid, swap
-from varlite.nb.pyramid_figures import explorer_png, shade_map
-from varlite.nb.system_picture import shades
+from varlite.nb.pyramid_figures import explorer_png
 from varlite.tokenizer import VQVAE
 
 SHADES = 48  # of a scale's colour
@@ -146,8 +145,8 @@ def frame_of(sample: Pyramid, tokenizer: VQVAE, class_names: Sequence[str] = ())
 
 def opaque(rgba: Sequence[float]) -> str:
     """A colour as it looks on white."""
-    *rgb, alpha = rgba
-    return to_hex([alpha * part + 1 - alpha for part in rgb])
+    red, green, blue, alpha = rgba
+    return to_hex((alpha * red + 1 - alpha, alpha * green + 1 - alpha, alpha * blue + 1 - alpha))
 
 
 def view_of(sample: Pyramid, words: str, fresh: bool = False, undo: bool = False) -> dict[str, Any]:
