@@ -54,7 +54,7 @@ def exercise_2(left_over: Any) -> str:
 def exercise_3(nucleus: Any) -> str:
     """The mended top-p filter."""
     call = function(nucleus)
-    logits_NV = torch.randn(20, 50, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.5, 6, 20)[:, None]
+    logits_NV = torch.randn(20, 50, generator=torch.Generator().manual_seed(0)) * torch.linspace(6, 0.5, 20)[:, None]
     for p in (0.1, 0.5, 0.9):
         for logits_V in logits_NV:
             found = call(logits_V.clone(), p)

@@ -1,5 +1,6 @@
 """The exercises of notebook 07, editing."""
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -37,7 +38,7 @@ def exercise_1(tokens_sampled: Any) -> str:
     keep_HW = torch.ones(SIDE, SIDE, dtype=torch.bool)
     keep_HW[:HOLE, :HOLE] = False
     sampled = [(~mask).sum().item() for mask in masks_by_scale(keep_HW, scales)]
-    touched = sum(-((-HOLE * h // SIDE) ** 2) for h, _ in scales.shapes[1:])
+    touched = sum(math.ceil(HOLE * h / SIDE) ** 2 for h, _ in scales.shapes[1:])
     inside = sum((HOLE * h // SIDE) ** 2 for h, _ in scales.shapes)
     number(tokens_sampled, sum(sampled), 0, {
         sum(sampled) + 1: "The 1 x 1 token is kept.",
