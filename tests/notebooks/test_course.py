@@ -24,7 +24,7 @@ WORDS = Path(__file__).with_name("words.txt")
 LONGEST, LARGEST = 35, 800_000  # lines of a code cell, bytes of a notebook
 OPEN: dict[str, set[str]] = {
     "size": {"A2_published_checkpoints"},
-    "exercises": {"10_scaling_laws", "A2_published_checkpoints"},
+    "exercises": {"A2_published_checkpoints"},
 }  # fmt: skip
 
 
