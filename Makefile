@@ -110,7 +110,7 @@ lint: $(VENV)/stamp-test
 # nbconvert and not `jupyter execute --inplace`: the same engine, but this one can leave out the four timestamps a cell,
 # which would make every refresh a diff.
 notebooks: $(VENV)/stamp-notebooks
-	@$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb notebooks/solutions/*.ipynb
+	@$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb notebooks/solutions/*.ipynb
 	$(TOOK)
 
 $(VENV)/stamp-site: $(VENV)/stamp-python pyproject.toml constraints.txt uv.lock

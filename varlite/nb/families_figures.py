@@ -38,6 +38,17 @@ def places(record: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def by_judge(record: Mapping[str, Any], unknown: str = "-") -> list[str]:
+    """Lines of how far from real pictures each judge finds each family; some draw no tokens to judge."""
+    rows = record["families"]
+    lines = [f"{'':18s}" + "".join(f"{preset.removeprefix('fashion-').removesuffix('-d4'):>9s}" for preset in rows)]
+    for judge in next(iter(rows.values()))["panel"]["scores"]:
+        found = [row["panel"]["scores"].get(judge) for row in rows.values()]
+        cells = "".join(f"{unknown if score is None else format(score['away'], '.1f'):>9s}" for score in found)
+        lines.append(f"{judge:18s}{cells}")
+    return lines
+
+
 def quality_against_time(record: Mapping[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
     """A curve for each family over its dial, sorted by time: {name: (milliseconds an image, FD)}."""
     curves = {}
@@ -46,9 +57,8 @@ def quality_against_time(record: Mapping[str, Any]) -> dict[str, tuple[list[floa
         points = sorted((1000 * point["seconds_per_image"], point["scores"]["fd"]) for point in row["dial"])
         curves[row["name"]] = tuple(map(list, zip(*points, strict=True)))
     axis = plots.lines(curves, "right", size=(7, 3.6), xlabel="milliseconds an image, batches of 64", ylabel="FD")
-    axis.set(xscale="log", yscale="log")
-    for of_axis in (axis.xaxis, axis.yaxis):
-        of_axis.set_major_formatter(ScalarFormatter())
+    axis.set(xscale="log", ylim=(0, None))
+    axis.xaxis.set_major_formatter(ScalarFormatter())
     return curves
 
 
