@@ -55,7 +55,7 @@ def quality_against_time(record: Mapping[str, Any]) -> dict[str, tuple[list[floa
     for row in record["families"].values():
         # The row itself has more samples, and FD falls with their number, so that only points of the dial compare.
         points = sorted((1000 * point["seconds_per_image"], point["scores"]["fd"]) for point in row["dial"])
-        curves[row["name"]] = tuple(map(list, zip(*points, strict=True)))
+        curves[row["name"]] = ([time for time, _ in points], [fd for _, fd in points])
     axis = plots.lines(curves, "right", size=(7, 3.6), xlabel="milliseconds an image, batches of 64", ylabel="FD")
     axis.set(xscale="log", ylim=(0, None))
     axis.xaxis.set_major_formatter(ScalarFormatter())

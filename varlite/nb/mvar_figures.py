@@ -65,9 +65,9 @@ def two_ways(scales: Scales, shown: int = 4) -> dict[str, list[tuple[int, int]]]
             axis.text(k, 0, names[k], color="white", ha="center", va="center", fontsize=9)
             axis.annotate("", (k + 0.16, -0.22), (k - 0.16, -0.22), arrowprops=arrow(GREY, 1.1))
         for k, j in of_family:
-            ends = ((k, 0.22), (j, 0.22)) if name == "VAR" else ((k - 0.28, 0), (j + 0.28, 0))
+            start, end = ((k, 0.22), (j, 0.22)) if name == "VAR" else ((k - 0.28, 0), (j + 0.28, 0))
             style = arrow(colours[j], -0.45 if k - j > 1 else -0.6) if name == "VAR" else arrow(PURPLE, 0, 3)
-            axis.annotate("", *ends, arrowprops=style)
+            axis.annotate("", start, end, arrowprops=style)
         if name == "M-VAR":
             axis.text(0.5, 0.2, "state", color=PURPLE, ha="center", fontsize=9)
         axis.set(xlim=(-0.6, shown - 0.4), ylim=(-0.85, 1.35), title=TITLES[name])

@@ -45,9 +45,8 @@ def scores_by_cfg(
         plots.draw_lines(axis, {name: (cfgs, values) for name, values in data[score].items()})
         for line, values in zip(list(axis.lines), data[score].values(), strict=True):
             if spread:
-                axis.vlines(
-                    cfgs, *(np.array(values) + sign * spread[score] for sign in (-1, 1)), line.get_color(), lw=1
-                )
+                middle, half = np.array(values), spread[score]
+                axis.vlines(cfgs, middle - half, middle + half, colors=line.get_color(), lw=1)
         axis.axhline(reference[score], color="gray", linestyle=":", linewidth=1.5, label="reconstructions")
         axis.set(xlabel="cfg", title=title)
     axes[1].set_ylim(bottom=0)

@@ -98,7 +98,7 @@ def exercise_4(hurts_most: Any) -> str:
     """The scale whose shuffling costs most."""
     fd, names = hurt(), scale_names(shipped()[0].scales)
     worst = fd.index(max(fd))
-    slips = {
+    slips: dict[float, str] = {
         k: f"Shuffling {name} takes FD to {fd[k]:.1f}. Another scale takes it further." for k, name in enumerate(names)
     }
     number(hurts_most, worst, 0, slips)
@@ -130,7 +130,7 @@ def exercise_5(away: Any) -> str:
     def agrees(other: torch.Tensor) -> bool:
         return torch.allclose(found.float(), other, atol=0.01)
 
-    if agrees(guided_away(labels, [shipped()[0].class_embed.null] * 4, cfg)):
+    if agrees(guided_away(labels, [shipped()[0].config.classes] * 4, cfg)):
         raise Off("That is guidance away from the null class, as before.")
     if agrees(guided_away(labels, others, 0)):
         raise Off("That is no guidance at all.")
