@@ -1,0 +1,31 @@
+"""Exercises of notebook 13: wrong attempts are told from right ones. The solutions are run by nbval."""
+
+import pytest
+import torch
+
+from varlite.nb.exercises import verdict
+
+
+def lost(real, again):
+    return (real - again).square().mean() / real.var()
+
+
+def test_what_is_lost_is_relative_to_the_variance():
+    assert verdict("13.1", lost).startswith("right.")
+    assert "relative to what" in verdict("13.1", lambda real, again: (real - again).square().mean())
+    assert "root" in verdict("13.1", lambda real, again: (real - again).square().mean() / real.std())
+
+
+@pytest.mark.parametrize(
+    ("passes", "said"),
+    [(34.1, "right."), (30.7, "held out"), (153600, "in all"), (0.569, "twenty seconds"), (17.07, "Two steps")],
+)
+def test_passes_are_counted_over_what_is_trained_on(passes, said):
+    assert said in verdict("13.2", passes)
+
+
+def test_the_nearest_picture_is_found_for_each_sample():
+    flat = lambda x: x.flatten(1)  # noqa: E731
+    assert verdict("13.3", lambda a, b: torch.cdist(flat(a), flat(b)).argmin(1)).startswith("right.")
+    assert "of 4 samples" in verdict("13.3", lambda a, b: torch.cdist(flat(a), flat(b)).argmax(1))
+    assert "4 indices" in verdict("13.3", lambda a, b: torch.cdist(flat(a), flat(b)).argmin(0))
