@@ -54,10 +54,12 @@ def open_dataset(
 
     `split` is "train" or "test"; `unreadable` is the share of the images that may be unreadable;
     for `as_published` see `Dataset`.
-    Raises ValueError or FileNotFoundError for what is not there.
+    Raises ValueError or FileNotFoundError for what is not there, ValueError for a share outside [0, 1].
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    if not 0 <= unreadable <= 1:
+        raise ValueError(f"unreadable must be a share from 0 to 1, got {unreadable}")
     dataset = _open(name, split, size, channels, unreadable)
     dataset.as_published = as_published
     return dataset
