@@ -109,12 +109,9 @@ def contents(notebooks: list[Path], rooms: dict[str, str]) -> str:
 
 
 def readable(notebook: dict[str, Any]) -> dict[str, Any]:
-    """A notebook for the book: widgets, which have a picture beside them, make way for a line; solutions are folded."""
+    """A notebook for the book: widgets, which have a picture beside them, make way for a line."""
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
-        tags = cell["metadata"].get("tags", [])
-        if "solution" in tags:
-            cell["metadata"]["tags"] = [*tags, "hide-cell"]
         if "outputs" in cell:
             cell["outputs"] = [NO_WIDGET if WIDGETS in out.get("data", {}) else out for out in cell["outputs"]]
     return notebook

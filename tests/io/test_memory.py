@@ -30,3 +30,13 @@ def test_it_is_imported_where_there_is_no_module_resource():
     """On Windows."""
     code = "import sys; sys.modules['resource'] = None; import varlite.io.memory, varlite.io.places"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system counts each program by itself")
+def test_the_peak_is_not_that_of_a_larger_program_that_started_this_one():
+    inner = "from varlite.io.memory import peak_memory; print(peak_memory())"
+    outer = (
+        f"import subprocess, sys; x = bytearray(2**30); subprocess.run([sys.executable, '-c', {inner!r}], check=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", outer], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < 2**29

@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from pathlib import Path
 
 # <malloc.h> of glibc
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
@@ -11,10 +12,21 @@ def peak_memory() -> int:
     """The most main memory that this process has taken so far, in bytes."""
     if sys.platform == "win32":
         return _peak_on_windows()
+    if (peak := _peak_on_linux()) is not None:
+        return peak
     import resource  # not there on Windows
 
     # ru_maxrss is in KiB on Linux and in bytes on macOS
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _peak_on_linux() -> int | None:
+    """VmHWM of this program. ru_maxrss is that of whatever was larger: this program, or the one that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
 
 
 def _peak_on_windows() -> int:
