@@ -97,7 +97,7 @@ test: $(VENV)/stamp-test
 	@echo "== Tests, $(WORKERS) at a time"
 	@$(ONE_THREAD) $(PY) -m pytest tests -m "not browser" -n $(WORKERS) --durations=20
 	@echo "== JupyterLab in a browser"
-	@$(PY) -m pytest tests/browser
+	@$(PY) -m pytest tests/browser -n $(WORKERS) --dist loadfile
 	@echo "== Notebooks: every cell must give its committed output"
 	@$(ONE_THREAD) $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=240 notebooks -n $(WORKERS) --dist loadfile
 	$(TOOK)

@@ -102,3 +102,4 @@ def test_a_film_has_its_own_size_and_can_be_played_again(notebook):
         output.get_by_role("button", name="Replay").click()
         page.wait_for_function("handle => handle.getAttribute('aria-valuenow') !== '0.0'", arg=slider.element_handle())
         page.wait_for_function("handle => handle.getAttribute('aria-valuenow') === '3.0'", arg=slider.element_handle())
+        page.wait_for_timeout(1000)  # until it has told the kernel that it stopped

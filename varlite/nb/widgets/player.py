@@ -23,8 +23,7 @@ def player(frames: Sequence[bytes], milliseconds: int = 150) -> widgets.VBox:
     slider.observe(lambda change: setattr(screen, "value", frames[change["new"]]), "value")
 
     def from_the_start(_: widgets.Button) -> None:
-        play.playing = False
-        play.value = slider.value = 0
+        play.value = 0  # the slider follows in the browser
         play.playing = True
 
     replay.on_click(from_the_start)
