@@ -55,7 +55,7 @@ def test_a_position_chosen_by_mouse_or_keyboard_changes_the_map(lab, page):
     # The two lists have labels, and Tab leaves the grid in one step.
     for name, option in (("picture", "3"), ("layer", "levels.2.attentions.0")):
         before = notebook.pixels("img.widget-image")
-        assert changed_by(lambda: page.get_by_label(name).select_option(option)) != before  # noqa: B023
+        assert changed_by(lambda: page.get_by_label(name, exact=True).select_option(option)) != before  # noqa: B023
     cells.nth(8).focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('role')") != "gridcell"

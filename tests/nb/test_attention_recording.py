@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -61,6 +63,16 @@ def test_recording_changes_no_output_and_leaves_no_hook_behind():
     assert not any(module._forward_hooks for module in model.modules())
     model(x_BLZ, LABELS)
     assert [len(c) for c in calls.values()] == [1, 1]
+
+
+def test_what_another_thread_draws_with_the_same_model_is_not_recorded():
+    model, tokenizer = lively_var(), tiny_tokenizer()
+    with attention.record_attention(model) as calls:
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(generate, model, tokenizer, [1], seeds=0).result()
+        assert not any(calls.values())
+        generate(model, tokenizer, [1], seeds=0)
+    assert all(len(of_layer) == model.scales.K for of_layer in calls.values())
 
 
 @pytest.mark.parametrize("sides", SCHEDULES, ids=str)

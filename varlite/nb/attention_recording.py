@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -39,9 +40,12 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, list[Call]]]:
     if not layers:
         raise ValueError(f"model: {type(model).__name__} has no attention layer to record")
     calls: dict[str, list[Call]] = {name: [] for name in layers}
+    mine = get_ident()
 
     def hook_for(name: str):
         def record(layer, args, kwargs, output):
+            if get_ident() != mine:
+                return  # a widget draws with the same model in a thread of its own
             given = signature(layer.forward).bind(*args, **kwargs).arguments
             mask_ll, cache = given.get("mask_ll"), given.get("cache")
             q, k, v, scale = layer.project(args[0])
