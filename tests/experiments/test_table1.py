@@ -1,7 +1,5 @@
 """Every family of VAR's first table: trained alike, measured once each, and resumed."""
 
-from pathlib import Path
-
 import pytest
 
 from varlite.checkpoints.empty import build_empty, parameters
@@ -81,7 +79,6 @@ def test_families_differ_in_weights_by_less_than_three_percent_but_for_mamba():
     assert [name for name, size in sizes.items() if abs(size / var - 1) > 0.03] == ["fashion-mvar-d4"]
 
 
-@pytest.mark.skipif(not Path(RESULTS / "table1.json").exists(), reason="has not been measured")
 def test_the_table_that_ships_is_whole():
     record = load_table1(RESULTS)
     assert list(record["families"]) == [family.preset for family in FAMILIES]

@@ -82,6 +82,17 @@ def adopt(cls: Any, config: Any, tensors: dict[str, torch.Tensor], path: Path) -
     return model.eval()
 
 
+def open_network(cls: Any, path: Path, kind: str) -> Any:
+    """`cls` in a file of ours, which holds half precision, in evaluation mode and float32: for networks that judge.
+
+    Raises FileNotFoundError for a missing file, ValueError for a file of something else.
+    """
+    about, tensors = read_model(path)
+    if about["kind"] != kind:
+        raise ValueError(f"path: {path} is a {about['kind']}, not a {kind}")
+    return adopt(lambda config: cls(**config), about["config"], tensors, path).float()
+
+
 def build(cls: Any, config: Any, tensors: int, path: Path) -> Any:
     """`cls(config)` on the meta device, given up as soon as it has more weights than the file has tensors.
 

@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from varlite.checkpoints.assemble import adopt
+from varlite.checkpoints.assemble import open_network
 from varlite.datasets.pixels import to_float
-from varlite.io.files import read_model
 
 FEATURES = 128
 
@@ -34,10 +33,7 @@ class Classifier(nn.Module):
 
 def load_classifier(path: Path) -> Classifier:
     """The classifier in a file written by `varlite train-classifier`, in evaluation mode."""
-    about, tensors = read_model(path)
-    if about["kind"] != "classifier":
-        raise ValueError(f"{path} is a {about['kind']}, not a classifier")
-    return adopt(lambda config: Classifier(**config), about["config"], tensors, path).float()
+    return open_network(Classifier, path, "classifier")
 
 
 @torch.inference_mode()

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from varlite.checkpoints.assemble import adopt
-from varlite.io.files import read_model
+from varlite.checkpoints.assemble import open_network
 from varlite.io.places import CHECKPOINTS
 
 NAME = "fashion-features"
@@ -53,8 +52,4 @@ def load_features(path: Path = CHECKPOINTS / NAME / "model.safetensors") -> Feat
 
     Raises FileNotFoundError for a missing file, ValueError for a file of something else.
     """
-    about, tensors = read_model(path)
-    if about["kind"] != "features":
-        raise ValueError(f"path: {path} is a {about['kind']}, not features")
-    model = adopt(lambda config: FeatureNet(**config), about["config"], tensors, path)
-    return model.float().requires_grad_(False).to(memory_format=torch.channels_last)  # half precision in the file
+    return open_network(FeatureNet, path, "features").requires_grad_(False).to(memory_format=torch.channels_last)

@@ -16,12 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varlite.checkpoints.assemble import adopt
+from varlite.checkpoints.assemble import open_network
 from varlite.datasets.pixels import to_float
 from varlite.datasets.scenes import AIM, AWAY, HUES, MATERIALS, SIDE, TABLES, VIEW, WALLS, Scene, Thing
 from varlite.datasets.shapes import CLASSES, SHAPES
 from varlite.evaluation.judges.second_classifier import Residual
-from varlite.io.files import read_model
 from varlite.io.places import CHECKPOINTS
 
 NAME = "still-reader"
@@ -87,11 +86,7 @@ def load_reader(path: Path = CHECKPOINTS / NAME / "model.safetensors") -> Reader
 
     Raises FileNotFoundError for a missing file, ValueError for a file of something else.
     """
-    about, tensors = read_model(path)
-    if about["kind"] != "reader":
-        raise ValueError(f"path: {path} is a {about['kind']}, not a reader")
-    model = adopt(lambda config: Reader(**config), about["config"], tensors, path)
-    return model.float().to(memory_format=torch.channels_last)  # half precision in the file
+    return open_network(Reader, path, "reader").to(memory_format=torch.channels_last)
 
 
 def middle_cell(scene: Scene, thing: Thing) -> tuple[int, int]:

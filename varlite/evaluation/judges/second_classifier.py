@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from varlite.checkpoints.assemble import adopt
+from varlite.checkpoints.assemble import open_network
 from varlite.datasets.pixels import to_float
-from varlite.io.files import read_model
 from varlite.io.places import CHECKPOINTS
 
 NAME = "fashion-judge"
@@ -61,11 +60,7 @@ def load_second_classifier(path: Path = CHECKPOINTS / NAME / "model.safetensors"
 
     Raises FileNotFoundError for a missing file, ValueError for a file of something else.
     """
-    about, tensors = read_model(path)
-    if about["kind"] != "second-classifier":
-        raise ValueError(f"path: {path} is a {about['kind']}, not a second-classifier")
-    model = adopt(lambda config: SecondClassifier(**config), about["config"], tensors, path)
-    return model.float().to(memory_format=torch.channels_last)  # half precision in the file
+    return open_network(SecondClassifier, path, "second-classifier").to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
