@@ -50,7 +50,7 @@ class TokenizerRecipe:
     start: Literal["noise", "residuals", "kmeans", "kept"] = "residuals"  # initial codes
     reseed: bool = True  # move dead codes, during the first two thirds
     codebook: Literal["gradient", "mean"] = "gradient"  # what updates the codes
-    perceptual: Literal["none", "lpips", "fashion"] = "none"
+    perceptual: Literal["none", "lpips", "fashion", "still"] = "none"
     perceptual_weight: Weight = 1.0
     gan: Weight = 0.0  # weight of the adversarial loss, beside its adaptive factor
     discriminator: Literal["patch", "features"] = "patch"  # varlite/training/discriminators.py
@@ -141,7 +141,7 @@ TOKENIZERS: dict[str, TokenizerPreset] = {
             FASHION_VQ, channels=3, vocab=1024, scales=EMOJI_SCALES,
             multipliers=(1, 1, 2, 4), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 1, 2, 1),
         ),
-        TokenizerRecipe(steps=4000, batch=32, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
+        TokenizerRecipe(steps=3000, batch=32, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
     ),
     # The published tokenizer, one for 256 and 512 pixels. Its recipe was never released: this one is put together from
     # its published relatives (VQGAN's losses, AdamW (0.5, 0.9), lr 3e-4, EMA 0.9999) and has not been run. The weights

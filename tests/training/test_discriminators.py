@@ -24,7 +24,7 @@ def test_heads_on_frozen_features_judge_each_image_alone_at_three_resolutions(ch
 
 def test_only_the_heads_learn_and_the_features_keep_their_statistics():
     torch.manual_seed(0)
-    net = FeatureDiscriminator().train()
+    net = FeatureDiscriminator(1).train()
     before = {name: t.clone() for name, t in net.net.state_dict().items()}
     img = torch.rand(2, 1, 28, 28, requires_grad=True)
     net(img).mean().backward()

@@ -24,6 +24,25 @@ def test_damage_is_told_by_how_much_and_leaves_a_third_sharp_and_a_third_clean()
     assert x[sharp].std() > 0.99 and x[blurred].std() < 0.2
 
 
+def test_each_channel_of_a_colour_picture_is_damaged_alike():
+    torch.manual_seed(0)
+    grey = torch.rand(1, 1, 16, 16).expand(30, 3, -1, -1)
+    x, degree_B2 = damaged(grey)
+    clean = degree_B2[:, 1] == 0
+    assert clean.any() and torch.allclose(x[clean, 0], x[clean, 2], atol=1e-6)
+    assert (x[~clean, 0] != x[~clean, 2]).any()
+
+
+def test_a_network_takes_pictures_of_other_channels_in_grey():
+    torch.manual_seed(0)
+    grey, colour = FeatureNet(10).eval(), FeatureNet(10, 3).eval()
+    img = torch.rand(2, 3, 16, 16)
+    mean = img.mean(1, keepdim=True)
+    assert torch.equal(grey.maps(img)[0], grey.maps(mean)[0])
+    assert torch.equal(colour.maps(mean)[0], colour.maps(mean.expand(-1, 3, -1, -1))[0])
+    assert not torch.allclose(colour.maps(img)[0], colour.maps(mean)[0])
+
+
 def test_it_has_other_layers_than_the_networks_that_score():
     def shapes(net):
         return {p.shape for p in net.parameters() if p.ndim == 4}

@@ -28,7 +28,7 @@ from varlite.tokenizer import VQVAE, TokenizerConfig, fingerprint
 CLASSIFIER = "fashion-classifier"  # scores small models
 NETWORKS = {  # that are neither tokenizer nor transformer, and the command that trains each
     CLASSIFIER: "train-classifier", "fashion-judge": "train-judge", "fashion-features": "train-features",
-    "still-reader": "train-reader",
+    "still-features": "train-features --data still-life", "still-reader": "train-reader",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from varlite.commands.common import Data, check_weights
 from varlite.training.options import Options
@@ -99,15 +100,21 @@ def train_judge(out: Path = Path("runs/fashion-judge"), training: Options = Opti
     print(second.train_second_classifier(checked(out, training), training))
 
 
-def train_features(out: Path = Path("runs/fashion-features"), training: Options = Options()) -> None:
-    """Train fashion-features, in whose features perceptual and adversarial losses compare; it never scores.
+def train_features(
+    out: Path | None = None,
+    data: Literal["fashion", "still-life"] = "fashion",
+    training: Options = Options(),
+) -> None:
+    """Train fashion-features or still-features, in whose features the losses of stage 1 compare; they never score.
 
     Args:
-        out: folder of this training.
+        out: folder of this training; default runs/fashion-features or runs/still-features.
+        data: what it sees: clothes in grey, or still life in colour.
     """
     from varlite.training import train_features as features
 
-    print(features.train_features(checked(out, training), training))
+    out = out or Path("runs") / ("fashion-features" if data == "fashion" else "still-features")
+    print(features.train_features(checked(out, training), training, data))
 
 
 def train_reader(out: Path = Path("runs/still-reader"), training: Options = Options()) -> None:

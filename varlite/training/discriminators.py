@@ -1,8 +1,9 @@
 """Discriminators of stage 1.
 
 patch       PatchGAN (arXiv 1611.07004): convolutions on the pixels, as in VQGAN
-features    light heads on the frozen features of fashion-features, at three resolutions: what VAR's relatives do
-            with DINO's features (StyleGAN-T, arXiv 2301.09515, after Projected GAN, arXiv 2111.01007)
+features    light heads on the frozen features of fashion-features, or for colour of still-features, at three
+            resolutions: what VAR's relatives do with DINO's features (StyleGAN-T, arXiv 2301.09515, after Projected
+            GAN, arXiv 2111.01007)
 """
 
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from varlite.evaluation.feature_net import WIDTHS, load_features
+from varlite.evaluation.feature_net import WIDTHS, open_features
 
 
 class PatchDiscriminator(nn.Module):
@@ -36,19 +37,19 @@ class PatchDiscriminator(nn.Module):
 class FeatureDiscriminator(nn.Module):
     """(B, logits): real or not, at every position of three maps of frozen features."""
 
-    def __init__(self, width: int = 64):
+    def __init__(self, channels: int, width: int = 64):
         super().__init__()
-        self.net = load_features()
+        self.net = open_features("fashion" if channels == 1 else "still")
         self.heads = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(channels, width, 3, stride=2 if i < 2 else 1, padding=1), nn.LeakyReLU(0.2),
+                nn.Conv2d(features, width, 3, stride=2 if i < 2 else 1, padding=1), nn.LeakyReLU(0.2),
                 nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(width, 1, 1),
             )
-            for i, channels in enumerate(WIDTHS)
+            for i, features in enumerate(WIDTHS)
         )  # fmt: skip
 
     def forward(self, img_B3HW: torch.Tensor) -> torch.Tensor:
-        maps = self.net.maps(img_B3HW.mean(1, keepdim=True))
+        maps = self.net.maps(img_B3HW)
         return torch.cat([head(x).flatten(1) for head, x in zip(self.heads, maps, strict=True)], 1)
 
     def train(self, mode: bool = True) -> "FeatureDiscriminator":
@@ -59,4 +60,4 @@ class FeatureDiscriminator(nn.Module):
 
 def open_discriminator(kind: Literal["patch", "features"], channels: int, size: tuple[int, int]) -> nn.Module:
     """A discriminator of images (B, channels, H, W) in [-1, 1] -> logits (B, ...), with weights of its own to train."""
-    return PatchDiscriminator(channels, size) if kind == "patch" else FeatureDiscriminator()
+    return PatchDiscriminator(channels, size) if kind == "patch" else FeatureDiscriminator(channels)

@@ -7,31 +7,31 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from varlite.evaluation.feature_net import NAME, load_features
+from varlite.evaluation.feature_net import NAMES, open_features
 
-Perceptual = Literal["none", "lpips", "fashion"]
+Perceptual = Literal["none", "lpips", "fashion", "still"]
 
 
-class FashionDistance(nn.Module):
-    """Distance in the features of fashion-features: the fallback where LPIPS's weights are missing.
+class FeatureDistance(nn.Module):
+    """Distance in the features of a network of ours: the fallback where LPIPS's weights are missing.
 
     LPIPS without its learned weights (arXiv 1801.03924, equation 1): features of unit length at every position, squared
-    differences, averaged over positions and layers. Images (B, 1 or 3, H, W) roughly in [-1, 1], sides of at least 8;
-    colour is averaged to grey, so only edges and textures count.
+    differences, averaged over positions and layers. Images (B, 1 or 3, H, W) roughly in [-1, 1], sides of at least 8.
+    fashion-features sees them in grey, so that edges and textures count; still-features sees colour.
     """
 
-    def __init__(self):
+    def __init__(self, name: Literal["fashion", "still"]):
         super().__init__()
-        self.net = load_features()
+        self.net = open_features(name)
 
     def layers(self, img_B3HW: torch.Tensor) -> list[torch.Tensor]:
-        return [F.normalize(x, dim=1) for x in self.net.maps(img_B3HW.mean(1, keepdim=True))]
+        return [F.normalize(x, dim=1) for x in self.net.maps(img_B3HW)]
 
     def forward(self, a_B3HW: torch.Tensor, b_B3HW: torch.Tensor) -> torch.Tensor:
         pairs = zip(self.layers(a_B3HW), self.layers(b_B3HW), strict=True)
         return torch.stack([(a - b).square().sum(1).mean() for a, b in pairs]).mean()
 
-    def train(self, mode: bool = True) -> "FashionDistance":
+    def train(self, mode: bool = True) -> "FeatureDistance":
         return super().train(False)  # batch norms keep the statistics they were trained with
 
 
@@ -50,7 +50,8 @@ class LPIPS(nn.Module):
         except (URLError, OSError, RuntimeError) as error:
             raise ValueError(
                 f"perceptual: the weights of LPIPS could not be fetched ({error}). Where there is no network: "
-                f"--recipe perceptual=fashion (features of {NAME}) or perceptual=none"
+                f"--recipe perceptual=fashion (features of {NAMES['fashion']}), for colour perceptual=still, or "
+                "perceptual=none"
             ) from None
 
     def forward(self, a_B3HW: torch.Tensor, b_B3HW: torch.Tensor) -> torch.Tensor:
@@ -61,4 +62,6 @@ class LPIPS(nn.Module):
 
 def perceptual_loss(kind: Perceptual) -> nn.Module | None:
     """(a, b) -> scalar distance of images in [-1, 1]; None for "none". Raises ValueError where weights are missing."""
-    return {"none": lambda: None, "lpips": LPIPS, "fashion": FashionDistance}[kind]()
+    if kind == "none":
+        return None
+    return LPIPS() if kind == "lpips" else FeatureDistance(kind)

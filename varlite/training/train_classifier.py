@@ -19,6 +19,8 @@ from varlite.training.options import Options
 from varlite.training.recipes import override, warmup_cosine
 from varlite.training.run import Run, identity
 
+SIZES = {"fashion": ((28, 28), 1), "still-life": ((64, 64), 3)}  # (H, W) and channels
+
 
 @dataclass(frozen=True)
 class ClassifierRecipe:
@@ -41,13 +43,18 @@ class ClassifierTraining(Training):
         super().__init__(run, engine, options, recipe, {"images": recipe.batch})
         torch.manual_seed(options.seed)
         self.data, self.test_labels = train, test.labels
-        self.model = self.net(len(train.classes)).to(memory_format=torch.channels_last).train()
+        self.config = self.shape(train)
+        self.model = self.net(**self.config).to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
         self.door, self.optimizer = engine.prepare(self.model, optimizer)
         self.test_images = test.images(torch.arange(len(test.labels)))
         self.parts["model"] = Trained(self.door, self.optimizer, engine)
+
+    def shape(self, train: Dataset) -> dict[str, Any]:
+        """What the network is built with."""
+        return {"classes": len(train.classes)}
 
     def images(self, rows: torch.Tensor, step: int) -> torch.Tensor:
         """The training images of a step, bytes."""
@@ -69,7 +76,7 @@ class ClassifierTraining(Training):
         return {"val_accuracy": score}
 
     def about(self) -> dict[str, Any]:
-        return {"kind": self.stage, "config": {"classes": len(self.data.classes)}}
+        return {"kind": self.stage, "config": self.config}
 
     def weights(self) -> dict[str, torch.Tensor]:
         return self.model.state_dict()
@@ -77,17 +84,17 @@ class ClassifierTraining(Training):
 
 def train_classifier(
     out: Path, options: Options = Options(), training: type[ClassifierTraining] = ClassifierTraining,
-    recipe: Any = ClassifierRecipe(), name: str = "train-classifier",
+    recipe: Any = ClassifierRecipe(), line: str | None = None, data: str = "fashion",
 ) -> Path:  # fmt: skip
-    """Train on Fashion-MNIST in the folder `out`, about five minutes on two cores; returns the path of the model."""
+    """Train in the folder `out`, on Fashion-MNIST about five minutes on two cores; returns the path of the model."""
     recipe = override(recipe, options)
     engine = Engine(options)
     engine.check_batch(recipe.batch)
-    line = command(name, options, out=out)
-    run = Run(out, identity({"stage": training.stage}, recipe, options, "fashion"), line, engine.main)
+    line = line or command("train-classifier", options, out=out)
+    run = Run(out, identity({"stage": training.stage}, recipe, options, data), line, engine.main)
     if run.finished():
         return run.model_path
-    train, test = (open_dataset("fashion", split, (28, 28), 1) for split in ("train", "test"))
+    train, test = (open_dataset(data, split, *SIZES[data]) for split in ("train", "test"))
     with run:
         if not run.begin({"data_sha256": train.checksum}):
             return run.model_path

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from varlite.evaluation.judges.second_classifier import SecondClassifier
+from varlite.io.provenance import command
 from varlite.presets import Count, Positive, Steps, Weight
 from varlite.training.options import Options
 from varlite.training.train_classifier import ClassifierTraining, train_classifier
@@ -63,5 +64,6 @@ def train_second_classifier(out: Path, options: Options = Options()) -> Path:
     A seed of 0 stands for its own, 20261: it must not be the first classifier's.
     """
     return train_classifier(
-        out, replace(options, seed=options.seed or SEED), JudgeTraining, JudgeRecipe(), "train-judge"
-    )
+        out, replace(options, seed=options.seed or SEED), JudgeTraining, JudgeRecipe(),
+        command("train-judge", options, out=out),
+    )  # fmt: skip
