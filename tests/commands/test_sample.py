@@ -12,6 +12,7 @@ from PIL import Image
 from varlite import cli, sampling
 from varlite.checkpoints.cards import class_names
 from varlite.checkpoints.key_map import to_published
+from varlite.checkpoints.load import load
 from varlite.inference import JointAttention
 
 
@@ -53,6 +54,18 @@ def test_sampling_writes_an_image_for_each_class_and_index_and_a_record(varlite,
     assert record["command"].startswith(f"varlite sample --model {model}") and f"'{out}'" in record["command"]
     assert record["precision"] == "float32"
     assert len(record["weights_sha256"]) == 64 and record["versions"]["torch"] == torch.__version__
+
+
+def test_a_strip_shows_the_first_image_of_each_class_after_every_scale(varlite, model, tmp_path):
+    out, strip = tmp_path / "out", tmp_path / "out" / "strip.png"
+    arguments = ["--model", model, "--num-per-class", 2, "--seed", 5, "--out", out, "--strip", strip]
+    for _ in range(2):  # the second time over the first
+        status, stdout, err = varlite("sample", *arguments)
+        assert status == 0 and stdout.rstrip().endswith(f", {strip}"), err
+    shown, K = pixels(strip), load(str(model))[0].scales.K
+    assert shown.shape == (2 + 2 * 12, 2 + K * 12)
+    assert (shown[14:24, -12:-2] == pixels(out / "0001_00000.png")).all()
+    assert (shown[14:24, 2:12] != shown[14:24, -12:-2]).any()
 
 
 def test_an_image_depends_on_seed_class_and_index_alone(varlite, model, tmp_path):
@@ -163,7 +176,7 @@ def test_a_wrong_argument_is_refused_before_the_first_image(refused, model, tmp_
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a place where nobody can write")
-@pytest.mark.parametrize("option", ["--out=/proc/out", "--grid=/proc/grid.png"])
+@pytest.mark.parametrize("option", ["--out=/proc/out", "--grid=/proc/grid.png", "--strip=/proc/strip.png"])
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_first_image(refused, model, option):
     refused(["sample", "--model", model, option], f"{option[2:].split('=')[0]}: /proc cannot be written to")
 

@@ -103,10 +103,11 @@ def check_counts(**arguments: int | None) -> None:
             raise ValueError(f"{name} must be at least 1, got {value}")
 
 
-def check_images(out: Path, grid: Path | None) -> None:
-    """Raises an error that names the argument if images cannot be written to `out`, or their picture to `grid`."""
+def check_images(out: Path, **pictures: Path | None) -> None:
+    """Raises an error that names the argument if images cannot be written to `out`, or pictures of them to files."""
     from varlite.io.outputs import check_file, check_folder
 
     check_folder("out", out)
-    if grid is not None:
-        check_file("grid", grid, ".png")
+    for name, path in pictures.items():
+        if path is not None:
+            check_file(name, path, ".png")

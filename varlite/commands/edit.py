@@ -119,12 +119,12 @@ def check_request(
         raise ValueError("task class needs a --label")
     if label is not None and task != "class":
         raise ValueError(f"--label is for --task class; {task} uses no class")
-    check_images(out, grid)
+    check_images(out, grid=grid)
     for path in (image, mask):
         place = None if path is None else path.resolve()
         if place and (place == (grid and grid.resolve()) or is_edit(place, out.resolve(), num)):
             raise ValueError(f"out: the edits would take the place of {path}; choose another folder")
-    check_claim("out", out, EDITS, grid)
+    check_claim("out", out, EDITS, (grid,))
 
 
 def is_edit(path: Path, out: Path, num: int) -> bool:

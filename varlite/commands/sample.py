@@ -20,6 +20,7 @@ def sample(
     seed: int = 0,
     out: Path = Path("out/samples"),
     grid: Path | None = None,
+    strip: Path | None = None,
     batch: int = 64,
     compile: bool = False,
     keep: float = 1.0,
@@ -43,12 +44,15 @@ def sample(
         seed: random seed.
         out: folder for the images.
         grid: also write a picture with a row for each class, its first ten images.
+        strip: also write a picture with a row for each class: the first image drawn, after every step.
         batch: images made at a time.
         compile: compile the blocks, one graph for each scale: for many batches on a GPU.
         keep: below 1, rejection sampling: that share of the images drawn is kept, of each class the likeliest ones.
         judge: the classifier that says how likely an image of its class is.
         ssg: strength of scaled spatial guidance, which moves logits away from those of the scale before; 0 is none.
     """
+    import torch
+
     from varlite.checkpoints.load import load
     from varlite.datasets.pixels import to_bytes
     from varlite.evaluation.feature_store import Processes
@@ -59,10 +63,10 @@ def sample(
     from varlite.inference import autocast, check_compiler, compile_blocks, prepare
     from varlite.io.files import write_json
     from varlite.io.pictures import read_png, save_png, tile
-    from varlite.sampling import check_settings, generate_many
+    from varlite.sampling import check_settings, generate, generate_many
 
     check_counts(num_per_class=num_per_class, batch=batch)
-    check_images(out, grid)
+    check_images(out, grid=grid, strip=strip)
     check_keep(keep)
     model.check()
     if compile and model.precision == "int8":
@@ -75,7 +79,7 @@ def sample(
         )
     if compile:
         check_compiler(device)
-    check_claim("out", out, grid=grid)
+    check_claim("out", out, pictures=(grid, strip))
     transformer, tokenizer = load(model.model, model.weights, device=device, dials=model.dials)
     known = model.classes(transformer.config.classes)
     chosen = parse_classes(classes, known)
@@ -115,8 +119,14 @@ def sample(
     if grid is not None:
         columns = range(min(num_per_class, GRID_COLUMNS))
         save_png(grid, tile([[read_png(out / sample_name(c, i)) for i in columns] for c in chosen]))
+    if strip is not None:
+        after: list[torch.Tensor] = []
+        settings["on_scale"] = lambda step: after.append(to_bytes(step.image().float()).cpu())
+        with autocast(device, model.precision):
+            generate(transformer, tokenizer, chosen, seeds=seed, **settings)
+        save_png(strip, tile([list(row) for row in zip(*after, strict=True)]))
     cost = f", kept of {len(chosen) * drawn_for(num_per_class, keep)} drawn" if keep < 1 else ""
-    print(f"{total} images in {out}{cost}" + (f", {grid}" if grid else ""))
+    print(f"{total} images in {out}{cost}" + "".join(f", {path}" for path in (grid, strip) if path))
 
 
 def parse_classes(text: str, known: list[str] | int) -> list[int]:

@@ -1,6 +1,7 @@
 """Folders of samples or edits: a record beside the images, samples.json or edits.json, says which belong there."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,15 @@ def check_left_over(folder: Path) -> None:
         )
 
 
-def check_claim(argument: str, folder: Path, file: str = RECORD, grid: Path | None = None) -> None:
-    """Raises ValueError if a folder for new images holds some that no record there names, other than the `grid` that
-    will be written anew."""
+def check_claim(argument: str, folder: Path, file: str = RECORD, pictures: Iterable[Path | None] = ()) -> None:
+    """Raises ValueError if a folder for new images holds some that no record there names, other than the `pictures`
+    of them that will be written over."""
     record = read_record(folder, file)
+    written = {path.resolve() for path in pictures if path is not None}
     strange = sorted(
         name
         for name in images_of(folder)
-        if not (record and belongs(name, record)) and (grid is None or (folder / name).resolve() != grid.resolve())
+        if not (record and belongs(name, record)) and (folder / name).resolve() not in written
     )
     if strange:
         raise ValueError(
