@@ -218,9 +218,7 @@ def table1(
     )
 
 
-def still(
-    num: int = 150, seed: int = 0, model: str = "still-var-d6", out: Path = OUT, device: Device = "auto"
-) -> None:
+def still(num: int = 150, seed: int = 0, model: str = "still-var-d6", out: Path = OUT, device: Device = "auto") -> None:
     """Zero-shot edits of still life, judged by its truth: an object removed, a picture continued, an object swapped.
 
     Two minutes on two cores.
