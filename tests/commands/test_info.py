@@ -1,5 +1,6 @@
 import json
 
+from varlite.checkpoints import cards
 from varlite.io.places import CHECKPOINTS, RESULTS
 from varlite.presets import MODELS, TOKENIZERS
 
@@ -43,3 +44,11 @@ def test_info_of_one_model_is_its_configuration_and_card(varlite, trained):
 def test_an_unknown_model_is_refused(refused):
     for name in ("x", "a-file", "-1", "nan", "../x", ""):
         refused(["info", name], f"unknown model '{name}': neither a folder with a card.json nor one of fashion-vq")
+
+
+def test_a_model_of_still_life_is_listed_with_what_its_samples_show(varlite, monkeypatch, tmp_path):
+    monkeypatch.setattr(cards, "CHECKPOINTS", tmp_path)
+    (tmp_path / "still-var-d6").mkdir()
+    (tmp_path / "still-var-d6" / "card.json").write_text('{"scores": {"shows_class": 0.951, "coherent": 0.9}}')
+    (line,) = (line for line in varlite("info")[1].splitlines() if line.startswith("still-var-d6"))
+    assert line.endswith("shows its class 95.1%, coherent 90.0%")

@@ -9,6 +9,7 @@ from varlite.experiments import (
     codebook_collapse,
     guidance,
     machine_costs,
+    still_edits,
     sweep,
     table1,
     yardsticks,
@@ -43,6 +44,9 @@ def asked(monkeypatch):
     family = {"name": "masked", "scores": scores, "parameters": 2e6, "evaluations": 8, "seconds_per_image": 0.01}
     place |= {"family": "fashion-maskgit-d4"}
     stand_in(table1, "reproduce_table1", {"families": {"fashion-maskgit-d4": family}, "places": [place]})
+    found = {"share": 0.9, "interval": [0.8, 0.95], "num": 5}
+    task = {"num": 5, "read": dict.fromkeys(("edits", "ceiling", "untouched"), {"count": found})}
+    stand_in(still_edits, "reproduce_still", {"tasks": {"extend": task}})
     return asked
 
 
@@ -56,6 +60,7 @@ def asked(monkeypatch):
         (["speed", "--rounds", "2"], "reproduce_speed", ("out/results", "10000", "2", "cpu"), "varlite 1.4 times"),
         (["codebook"], "ablate_codebook", ("out/results", "fashion", "runs/codebook"), "50% of codes"),
         (["table1"], "reproduce_table1", ("out/results", "runs/table1", "10000", "2000"), "8 evaluations, 10.0 ms"),
+        (["still", "--num", "5"], "reproduce_still", ("out/results", "5", "0", "still-var-d6"), "90% (80% .. 95%)"),
         (["sweep", "--out", "a"], "sweep", ("a", "runs/sweep"), "test loss 4.0000, 3 minutes"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -5,7 +5,9 @@ import pytest
 from metrics import request
 
 from varlite.checkpoints.load import load, load_tokenizer
+from varlite.evaluation import model_cards
 from varlite.evaluation.model_cards import evaluate_any
+from varlite.evaluation.request import Request
 from varlite.evaluation.small_models import RealImages, Scorer, class_balanced
 
 JUDGES = ["sw_patches", "drawn_tokens", "spread_pixels"]
@@ -46,6 +48,43 @@ def test_the_scores_go_on_the_card_with_the_command_that_made_them(varlite, smal
 def test_only_default_scores_go_on_a_card(small):
     with pytest.raises(ValueError, match="card: it holds the default metrics of a model"):
         evaluate_any(request(small), card=True)
+
+
+def of_still_life(monkeypatch, folder, kind):
+    """A model whose card says still-life, and stand-ins for what scores it."""
+    monkeypatch.chdir(folder)
+    (folder / "mine").mkdir()
+    (folder / "mine" / "card.json").write_text('{"training": {"data": "still-life"}}')
+    monkeypatch.setattr(model_cards, "what_is", lambda name, weights: kind)
+    monkeypatch.setattr(model_cards, "on_test_split", lambda name, kind, data: {"scored_on": data})
+    monkeypatch.setattr(model_cards, "reader_ships", lambda: True)
+    monkeypatch.setattr(model_cards, "score_by_truth", lambda *asked: {"coherent": 0.5})
+
+
+def test_a_model_is_scored_on_what_its_card_says_it_was_trained_on(monkeypatch, tmp_path, capsys):
+    of_still_life(monkeypatch, tmp_path, "var")
+    result = evaluate_any(Request("mine", num=100, seed=3), card=True)
+    assert result["scores"] == {"scored_on": "still-life", "coherent": 0.5}
+    assert capsys.readouterr().out.startswith("100 samples of seed 3; another seed gives other digits")
+    card = json.loads((tmp_path / "mine" / "card.json").read_text())
+    command = "varlite evaluate --model mine --data still-life --num 100 --seed 3 --cfg 1.5 --top-k 0 --top-p 0.96"
+    assert card["scores"] == result["scores"] and card["scores_command"] == command
+
+
+def test_a_tokenizer_is_too_and_data_that_are_named_come_first(monkeypatch, tmp_path):
+    of_still_life(monkeypatch, tmp_path, "tokenizer")
+    assert evaluate_any(Request("mine"))["command"] == "varlite evaluate --model mine --data still-life"
+    assert evaluate_any(Request("mine"), data="cifar10")["scores"] == {"scored_on": "cifar10"}
+
+
+def test_with_a_reference_features_metrics_or_samples_of_ones_own_samples_are_scored(monkeypatch, tmp_path):
+    of_still_life(monkeypatch, tmp_path, "var")
+    monkeypatch.setattr(model_cards, "evaluate", lambda request, out, device: {"scores": {"of": "samples"}})
+    for own in ({"reference": "still-life"}, {"features": "inception"}, {"metrics": ("fid",)}, {"samples": tmp_path}):
+        assert evaluate_any(Request("mine", **own))["scores"] == {"of": "samples"}
+    monkeypatch.setattr(model_cards, "classify", lambda request, data, device: {"data": data})
+    monkeypatch.setattr(model_cards, "report", lambda result: None)
+    assert evaluate_any(Request("mine", metrics=("classify",))) == {"data": "still-life"}
 
 
 def test_real_images_are_nearer_than_reconstructions_and_nearest_where_the_reference_holds_them(real):

@@ -12,7 +12,7 @@ CARD = {"training": dict, "started_from": dict, "scores": dict, "panel": dict, "
 # Of the scores, those that the table of models shows.
 SCORES = {
     "val_mse": float, "codes_used": float, "perplexity_per_scale": list[float], "accuracy": float, "fd": float,
-    "recall": float, "val_loss": float,
+    "recall": float, "val_loss": float, "shows_class": float, "coherent": float,
 }  # fmt: skip
 LOG = {"step": int, "seconds": float}
 

@@ -34,7 +34,7 @@ def evaluate(
     inception: Path | None = None,
     batch: int = 64,
     card: bool = False,
-    data: str = "fashion",
+    data: str | None = None,
     ssg: float = 0.0,
     against: tuple[Path, ...] = (),
     model: ModelOptions = ModelOptions(),
@@ -66,8 +66,9 @@ def evaluate(
         inception: a file with Inception's weights, where they cannot be fetched.
         batch: images made and scored at a time.
         card: write the scores into the card.json beside the model.
-        data: of a tokenizer, for classify, and for loss and token error of a transformer: the data it was trained on if
-            that is not fashion: cifar10, a folder of images, or whatever else a training takes.
+        data: of a tokenizer, for classify, and for loss and token error of a transformer: what it is scored on:
+            fashion, still-life, cifar10, a folder of images, or whatever else a training takes; default what its card
+            says it was trained on.
         ssg: strength of scaled spatial guidance, which moves logits away from those of the scale before; 0 is none.
         against: JSON files of other evaluations, of equally many images: which set is nearest to real pictures.
     """

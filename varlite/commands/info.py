@@ -37,6 +37,8 @@ def table() -> str:
             shown = f"MSE {error:.4f}, {used:.0%} of codes used, perplexity {perplexity}"
         elif {"accuracy", "fd", "recall"} <= scores.keys():
             shown = f"accuracy {scores['accuracy']:.1%}, FD {scores['fd']:.2f}, recall {scores['recall']:.2f}"
+        elif {"shows_class", "coherent"} <= scores.keys():
+            shown = f"shows its class {scores['shows_class']:.1%}, coherent {scores['coherent']:.1%}"
         else:
             shown = f"test loss {scores.get('val_loss', float('nan')):.2f}"
         sides = ",".join(map(str, scales.sides))

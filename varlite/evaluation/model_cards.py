@@ -36,26 +36,29 @@ CLASSIFIERS: dict[str, Callable[[Path], Any]] = {
 
 
 def evaluate_any(
-    request: Request, out: Path | None = None, card: bool = False, data: str = "fashion",
+    request: Request, out: Path | None = None, card: bool = False, data: str | None = None,
     device: str | torch.device = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Score images, a transformer, a tokenizer or the classifier; write to `out`, and to the card beside the model.
 
     On `data` other than fashion, for which there is no classifier: error and codebook health of a tokenizer, loss and
-    token error of a transformer, on the test split.
+    token error of a transformer, on the test split; of still-life also what the judge from truth says. None is what the
+    model was trained on, unless something is asked for that only samples of any data can have.
     """
     name, kind = request.model, None if request.images is not None else what_is(request.model, request.weights)
     if card and (request.images, request.reference, request.metrics) != (None, "fashion", ()):
         raise ValueError("card: it holds the default metrics of a model, on the reference fashion")
+    card_path = weights_file(name, request.weights).parent / "card.json" if card else None
+    if card_path is not None:
+        check_file("card", card_path)
+    if data is None:
+        data = trained_on(request)
     if "classify" in request.metrics:
         result = classify(request, data, device)
         report(result)
         if out is not None:
             write_json(out, result)
         return result
-    card_path = weights_file(name, request.weights).parent / "card.json" if card else None
-    if card_path is not None:
-        check_file("card", card_path)
     if kind not in ("tokenizer", "reader", *CLASSIFIERS) and data == "fashion":
         result = evaluate(request, out, device)
     else:
@@ -65,7 +68,8 @@ def evaluate_any(
         elif data != "fashion":
             scores, given = on_test_split(name, kind, data), {"data": data}
             if data == "still-life" and reader_ships():
-                given |= {} if kind == "tokenizer" else {"num": request.num or default_num(10), **request.settings}
+                if kind != "tokenizer":
+                    given |= {"num": request.num or default_num(10), "seed": request.seed, **request.settings}
                 scores |= rounded(score_by_truth(name, kind, request, device))
         elif kind == "tokenizer":
             given = {"num": request.num or default_num(10)}
@@ -77,8 +81,8 @@ def evaluate_any(
         result = {"model": name, "command": line, "settings": given, "scores": scores}
         if out is not None:
             write_json(out, result)
-    if "seed" in result.get("settings", {}):
-        print(f"{result['num']} samples of seed {result['settings']['seed']}; another seed gives other digits")
+    if "seed" in (settings := result.get("settings", {})):
+        print(f"{settings['num']} samples of seed {settings['seed']}; another seed gives other digits")
     for key, value in result.get("scores", {}).items():
         print(f"{key:32s} {value}")
     if PANEL in result:
@@ -97,6 +101,15 @@ def what_is(name: str, weights: Path | None) -> str | None:
     if name in MODELS and MODELS[name].hub is not None:
         return "published"
     return read_about(weights_file(name, weights))["kind"]
+
+
+def trained_on(request: Request) -> str:
+    """The data that a model's card names; fashion where there is none, and where samples are to be scored against a
+    reference, in features or by metrics of one's choice."""
+    of_samples = (request.reference, request.features, request.samples) != ("fashion", None, None)
+    if request.images is not None or of_samples or request.metrics not in ((), ("classify",)):
+        return "fashion"
+    return read_card(request.model).get("training", {}).get("data", "fashion")
 
 
 def on_test_split(name: str, kind: str | None, data: str) -> dict[str, Any]:
