@@ -45,7 +45,7 @@ def asked(monkeypatch):
     place |= {"family": "fashion-maskgit-d4"}
     stand_in(table1, "reproduce_table1", {"families": {"fashion-maskgit-d4": family}, "places": [place]})
     found = {"share": 0.9, "interval": [0.8, 0.95], "num": 5}
-    task = {"num": 5, "read": dict.fromkeys(("edits", "ceiling", "untouched"), {"count": found})}
+    task = {"num": 5, "read": {row: {"count": found} for row in ("edits", "ceiling", "untouched")}}
     stand_in(still_edits, "reproduce_still", {"tasks": {"extend": task}})
     return asked
 

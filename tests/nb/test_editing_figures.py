@@ -69,3 +69,10 @@ def test_edits_shows_the_images():
     figures.edits(images, hole(), ["a", "b"], ["1", "2", "3"])
     shown = plt.gcf().axes[0].images[0].get_array()
     assert np.allclose(shown, images[0][0][0])
+
+
+def test_each_column_may_have_a_mask_of_its_own():
+    images = [[tiny_images()[0] / 2 + 0.5] * 2] * 2
+    figures.edits(images, [hole(), torch.ones(10, 10, dtype=torch.bool)])
+    lines = [len(axis.collections[0].get_segments()) for axis in plt.gcf().axes]
+    assert lines == [16, 0, 16, 0]

@@ -43,13 +43,15 @@ def mask_png(keep_hw: torch.Tensor, scales: Scales, thin: bool) -> bytes:
 
 
 def edits(
-    rows: Sequence[Sequence[torch.Tensor]] | torch.Tensor, keep_hw: torch.Tensor, row_names: Sequence[str] = (),
-    column_names: Sequence[str] = (), size: float = 0.9, **settings: Any,
+    rows: Sequence[Sequence[torch.Tensor]] | torch.Tensor, keep_hw: torch.Tensor | Sequence[torch.Tensor],
+    row_names: Sequence[str] = (), column_names: Sequence[str] = (), size: float = 0.9, **settings: Any,
 ) -> None:  # fmt: skip
-    """Rows of images in [0, 1]; a line in each around what was sampled, for a mask of any resolution."""
-    border = in_pixels(keep_hw, rows[0][0].shape[1:])
-    for axis in plots.image_axes(rows, row_names, column_names, size, **settings).flat:
-        draw_border(axis, border)
+    """Rows of images in [0, 1]; a line in each around what was sampled, for a mask of any resolution or one a column."""
+    axes, side = plots.image_axes(rows, row_names, column_names, size, **settings), rows[0][0].shape[1:]
+    masks = [keep_hw] * axes.shape[1] if isinstance(keep_hw, torch.Tensor) else keep_hw
+    for column, mask_hw in zip(axes.T, masks, strict=True):
+        for axis in column:
+            draw_border(axis, in_pixels(mask_hw, side))
 
 
 def in_pixels(keep_hw: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
