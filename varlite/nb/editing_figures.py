@@ -46,7 +46,8 @@ def edits(
     rows: Sequence[Sequence[torch.Tensor]] | torch.Tensor, keep_hw: torch.Tensor | Sequence[torch.Tensor],
     row_names: Sequence[str] = (), column_names: Sequence[str] = (), size: float = 0.9, **settings: Any,
 ) -> None:  # fmt: skip
-    """Rows of images in [0, 1]; a line in each around what was sampled, for a mask of any resolution or one a column."""
+    """Rows of images in [0, 1]; a line in each around what was sampled, for one mask of any resolution, or one a
+    column."""
     axes, side = plots.image_axes(rows, row_names, column_names, size, **settings), rows[0][0].shape[1:]
     masks = [keep_hw] * axes.shape[1] if isinstance(keep_hw, torch.Tensor) else keep_hw
     for column, mask_hw in zip(axes.T, masks, strict=True):
