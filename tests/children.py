@@ -1,4 +1,4 @@
-"""Processes for tests, forked from one that has already imported torch: they start in a moment."""
+"""Processes for tests, forked from one that has already imported all that takes long: they start in a moment."""
 
 import multiprocessing
 import os
@@ -10,7 +10,11 @@ from typing import Any
 import torch
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["varlite.cli", "varlite.training.train_tokenizer", "varlite.training.train_transformer"])
+FORKS.set_forkserver_preload([
+    "tyro", "torch._dynamo",  # which the first optimizer of a process imports
+    "varlite.cli", "varlite.evaluation.scoring", "varlite.speed.side_by_side",
+    "varlite.training.train_tokenizer", "varlite.training.train_transformer",
+])  # fmt: skip
 
 
 def start(errors: Path, function: Any, *arguments: Any, **environment: str) -> Any:
@@ -33,6 +37,7 @@ def run_several(n: int, errors: Path, function: Any, *arguments: Any, **environm
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     shared = environment | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n)}
+    shared["OMP_NUM_THREADS"] = "1"  # as torchrun does
     ranks = ({"RANK": str(i), "LOCAL_RANK": str(i), "LOCAL_WORLD_SIZE": str(n)} for i in range(n))
     processes = [start(errors, function, *arguments, **shared, **rank) for rank in ranks]
     processes[0].join(150)
@@ -45,8 +50,8 @@ def run_several(n: int, errors: Path, function: Any, *arguments: Any, **environm
 
 def _child(errors: Path, function: Any, arguments: tuple[Any, ...], environment: dict[str, str]) -> None:
     os.environ.update(environment)
-    if "WORLD_SIZE" in environment:
-        torch.set_num_threads(1)
+    if "OMP_NUM_THREADS" in environment:  # torch, being imported, reads it no more
+        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     with errors.open("a") as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)

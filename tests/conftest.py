@@ -1,17 +1,13 @@
+"""What is imported here takes no time: torch is no business of the process that hands the tests out to others."""
+
 import os
 import sys
+from functools import partial
 
-import examples
-import metrics
 import pytest
-import torch
 from jupyter_server import NO_BROWSER, find_chromium
 
 from varlite import cli
-from varlite.evaluation.judges import jury
-from varlite.evaluation.judges.diversity import WithinClass
-from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein
-from varlite.evaluation.judges.token_histogram import TokenHistogram
 
 QUIET = ["quic", "background-networking", "component-update", "sync"]  # else Chromium calls home
 FLAGS = ["--no-sandbox", "--no-first-run", "--disable-gpu", *(f"--disable-{feature}" for feature in QUIET)]
@@ -49,6 +45,8 @@ def browser_type_launch_args(browser_type_launch_args):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A folder with images and the two stages trained on them: `images`, `vq`, `var`."""
+    import examples
+
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         examples.add_presets(patch)
@@ -60,6 +58,8 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="session")
 def inception(tmp_path_factory):
     """A file of random weights for torch-fidelity's Inception."""
+    import metrics
+
     return metrics.inception_file(tmp_path_factory.mktemp("inception") / "random.pth")
 
 
@@ -78,6 +78,8 @@ def cache(monkeypatch, cache_folder):
 @pytest.fixture
 def presets(monkeypatch, tmp_path):
     """`tiny-vq` and `tiny-var` can be trained, with a cache of tokens of the test's own."""
+    import examples
+
     examples.add_presets(monkeypatch)
     monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "cache"))
 
@@ -101,8 +103,24 @@ def varlite(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture
+def quick_bench(monkeypatch):
+    """`varlite bench` without turns of seconds and rests between them, and with a smaller product to compare with."""
+    from varlite.speed import side_by_side
+
+    monkeypatch.setattr(side_by_side, "TURN", 0.01)
+    monkeypatch.setattr(side_by_side, "REST", 0.0)
+    monkeypatch.setattr(side_by_side, "gemm_rate", partial(side_by_side.gemm_rate, n=256))
+
+
+@pytest.fixture
 def quick_panel(monkeypatch):
     """Three judges instead of all, and a reference of 300 pictures."""
+    import torch
+
+    from varlite.evaluation.judges import jury
+    from varlite.evaluation.judges.diversity import WithinClass
+    from varlite.evaluation.judges.sliced_wasserstein import SlicedWasserstein
+    from varlite.evaluation.judges.token_histogram import TokenHistogram
 
     def few_judges(tokenizer, training, imagenet):
         return [SlicedWasserstein("sw_patches"), TokenHistogram(tokenizer, drawn=True), WithinClass("spread", "pixels")]

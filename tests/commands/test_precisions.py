@@ -4,16 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from varlite.speed import side_by_side
-
 HALF = ["bfloat16", "float16"]
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Turns of `varlite bench` last no seconds."""
-    monkeypatch.setattr(side_by_side, "TURN", 0.01)
-    monkeypatch.setattr(side_by_side, "REST", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +17,8 @@ def quick(monkeypatch):
         *(("bench --what train", precision) for precision in HALF),
     ],
 )
-def test_a_command_runs_in_a_precision_that_it_offers(varlite, trained, presets, cache, quick, command, precision):
+@pytest.mark.usefixtures("presets", "cache", "quick_bench")
+def test_a_command_runs_in_a_precision_that_it_offers(varlite, trained, command, precision):
     model, data = ["--model", trained / "var"], ["--data", trained / "images"]
     words = {
         "sample": [*model, "--num-per-class", 2],

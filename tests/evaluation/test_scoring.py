@@ -4,15 +4,16 @@ import json
 import os
 import random
 import shlex
-import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from children import run, start
 from metrics import QUICK, noise_images, request, scores, write_pngs, write_reference
 
+from varlite import cli
 from varlite.datasets.fashion import FashionMNIST
 from varlite.evaluation import samples
 from varlite.evaluation.features import extract, open_extractor
@@ -25,8 +26,10 @@ import sys
 from pathlib import Path
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
-model, num, out = sys.argv[1:]
-evaluate(Request(model, metrics=("accuracy", "fd", "precision", "recall", "kd"), num=int(num)), Path(out))
+model, out, *nums = sys.argv[1:]
+for num in nums:
+    record = Path(out, f"{num}.json")
+    evaluate(Request(model, metrics=("accuracy", "fd", "precision", "recall", "kd"), num=int(num)), record)
 """
 
 
@@ -71,54 +74,47 @@ def test_broken_off_at_any_point_it_ends_with_the_same_numbers(small, cache, mon
     assert len(made) == 8 + len(stop)  # no finished batch was made again
 
 
-def finished(small, out, *arguments, launch=(), **environment):
-    """The record that a command in a process of its own leaves in `out`."""
-    process = in_a_process(small, out, *arguments, launch=launch, **environment)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
+def words(small, out, *arguments):
+    given = ["--model", small, "--num", 120, "--batch", 4, "--metrics", *QUICK, "--device", "cpu", "--out", out]
+    return ["evaluate", *map(str, [*given, *arguments])]
+
+
+def alone(cache):
+    """The environment of a process whose scores are compared: with other threads the last digits are others."""
+    return {"VARLITE_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+
+
+def finished(small, cache, out, *arguments):
+    """The record that the command leaves in `out`, in a process of its own."""
+    errors = out.with_suffix(".errors")
+    assert run(errors, cli.run, words(small, out, *arguments), **alone(cache)) == 0, errors.read_text()
     return json.loads(out.read_text())
-
-
-def in_a_process(small, out, *arguments, launch=(), **environment):
-    command = [sys.executable, *launch, *(() if launch else ("-m",)), "varlite", "evaluate", "--model", small]
-    command += ["--num", 120, "--batch", 4, "--metrics", *QUICK, "--device", "cpu", "--out", out, *arguments]
-    return subprocess.Popen(
-        list(map(str, command)), env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, stderr=subprocess.PIPE
-    )
 
 
 @pytest.mark.slow
 def test_killed_at_a_random_point_and_run_again_it_ends_with_the_same_numbers(small, cache, tmp_path):
-    # In a process, too: with another number of threads the last digits are others.
-    unbroken, out = finished(small, tmp_path / "unbroken.json", VARLITE_CACHE=str(cache)), tmp_path / "scores.json"
-    running = in_a_process(small, out, VARLITE_CACHE=str(cache))
+    unbroken, out = finished(small, cache, tmp_path / "unbroken.json"), tmp_path / "scores.json"
+    running = start(tmp_path / "errors", cli.run, words(small, out), **alone(cache))
     enough = random.Random().randint(1, 20)
     for _ in range(2000):
         seconds = [np.fromfile(path.with_name("seconds")) for path in cache.glob("evaluate-*/plan.json")
                    if "seed" in json.loads(path.read_text())]  # fmt: skip
-        if (seconds and np.count_nonzero(seconds[0]) >= enough) or running.poll() is not None:
+        if (seconds and np.count_nonzero(seconds[0]) >= enough) or not running.is_alive():
             break
         time.sleep(0.02)
-    running.send_signal(signal.SIGKILL)
-    running.communicate()
+    running.kill()
+    running.join()
     assert not out.exists() and len(left(cache)) == 1
-    assert scores(finished(small, out, VARLITE_CACHE=str(cache))) == scores(unbroken)
+    assert scores(finished(small, cache, out)) == scores(unbroken)
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_and_the_samples_of_one(small, cache, tmp_path):
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "--"]
-    one, two = (
-        finished(
-            small,
-            tmp_path / f"{name}.json",
-            "--samples",
-            tmp_path / f"{name}.npz",
-            launch=how,
-            VARLITE_CACHE=str(cache),
-        )
-        for name, how in (("one", ()), ("two", launch))
-    )
+    one = finished(small, cache, tmp_path / "one.json", "--samples", tmp_path / "one.npz")
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "--", "varlite"]
+    command = [sys.executable, *launch, *words(small, tmp_path / "two.json", "--samples", tmp_path / "two.npz")]
+    subprocess.run(command, env=os.environ | alone(cache), check=True, timeout=300)
+    two = json.loads((tmp_path / "two.json").read_text())
     assert scores(two) == scores(one) and (one["processes"], two["processes"]) == (1, 2)
     a, b = (np.load(tmp_path / f"{name}.npz") for name in ("one", "two"))
     assert all((a[name] == b[name]).all() for name in ("arr_0", "arr_1"))
@@ -126,13 +122,10 @@ def test_two_processes_give_the_numbers_and_the_samples_of_one(small, cache, tmp
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(small, cache, tmp_path):
-    peak = {}
-    for num in (200, 3000):
-        out = tmp_path / f"{num}.json"
-        environment = os.environ | {"VARLITE_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, "-c", MEASURE, str(small), str(num), str(out)], env=environment, check=True)
-        peak[num] = json.loads(out.read_text())["peak_memory"]
-    assert peak[3000] < 2e9 and peak[3000] - peak[200] < 100e6
+    command = [sys.executable, "-c", MEASURE, str(small), str(tmp_path), "200", "3000"]
+    subprocess.run(command, env=os.environ | alone(cache), check=True)
+    few, many = (json.loads((tmp_path / f"{num}.json").read_text())["peak_memory"] for num in (200, 3000))
+    assert many < 2e9 and many - few < 100e6
 
 
 def test_an_evaluation_is_not_run_twice_at_once(small, cache, monkeypatch):

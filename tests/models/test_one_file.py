@@ -66,24 +66,35 @@ MODELS["rotary-d2"] = ModelPreset(
 """
 
 
+COMMANDS = """
+import json
+import sys
+from varlite import cli
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    cli.main()
+"""
+
+
 def test_a_variant_in_one_file_outside_the_package_trains_samples_is_scored_and_timed(tmp_path):
-    images = image_folder(tmp_path / "images", per_class=12, side=28)
+    image_folder(tmp_path / "images", per_class=12, side=28)
     (tmp_path / "rotary.py").write_text(VARIANT)
     environment = os.environ | {"VARLITE_MODELS": str(tmp_path / "rotary.py"), "VARLITE_CACHE": str(tmp_path / "cache")}
 
-    def varlite(*arguments):
-        ran = subprocess.run([sys.executable, "-m", "varlite", *map(str, arguments)], cwd=tmp_path, env=environment,
-                             capture_output=True, text=True)  # fmt: skip
-        assert ran.returncode == 0, ran.stderr[-2000:]
-        return ran.stdout
-
-    assert "rotary-d2" in varlite("info")
-    varlite("train", "--preset", "rotary-d2", "--data", images, "--out", "run", "--device", "cpu")
-    varlite("sample", "--model", "run", "--num-per-class", "2", "--out", "samples", "--device", "cpu")
+    commands = (
+        "info",
+        "train --preset rotary-d2 --data images --out run --device cpu",
+        "sample --model run --num-per-class 2 --out samples --device cpu",
+        "bench --model run --rounds 1 --device cpu --out bench.json",
+        "evaluate --model run --reference images --num 8 --features fashion --metrics fd"
+        " --out scores.json --device cpu",
+    )
+    words = json.dumps([command.split() for command in commands])
+    ran = subprocess.run([sys.executable, "-c", COMMANDS, words], cwd=tmp_path, env=environment,
+                         capture_output=True, text=True)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert "rotary-d2" in ran.stdout
     assert len(list((tmp_path / "samples").glob("*.png"))) == 4
-    varlite("bench", "--model", "run", "--rounds", "1", "--device", "cpu", "--out", "bench.json")
     timed = json.loads((tmp_path / "bench.json").read_text())
     assert timed["ways"]["plain"]["equal"] == 1 and timed["ways"]["varlite"]["gflop"] > 0
-    varlite("evaluate", "--model", "run", "--num", "8", "--reference", images, "--features", "fashion",
-            "--metrics", "fd", "--out", "scores.json", "--device", "cpu")  # fmt: skip
     assert json.loads((tmp_path / "scores.json").read_text())["scores"]["fd"] > 0

@@ -13,7 +13,7 @@ from varlite.speed.side_by_side import bench
 from varlite.speed.stopwatch import gemm_rate
 
 
-def test_sampling_is_measured_part_by_part_beside_the_plain_way(trained):
+def test_sampling_is_measured_part_by_part_beside_the_plain_way(trained, quick_bench):
     record = bench(str(trained / "var"), batch=3, rounds=2, precision="int8")
     model, _ = load(trained / "var")
     assert list(record["ways"]) == ["varlite", "plain", "int8"]
@@ -29,7 +29,7 @@ def test_sampling_is_measured_part_by_part_beside_the_plain_way(trained):
     assert record["gemm_gflop_per_second"] > 1 and record["peak_memory_gib"] > 0.1
 
 
-def test_a_training_step_with_kept_tokens_computes_the_loss_of_one_that_encodes(trained):
+def test_a_training_step_with_kept_tokens_computes_the_loss_of_one_that_encodes(trained, quick_bench):
     record = bench(str(trained / "var"), batch=4, what="train", rounds=2)
     kept, encoding = record["ways"]["varlite"], record["ways"]["plain"]
     assert kept["equal"] == encoding["equal"] == 1
@@ -41,7 +41,7 @@ def test_a_training_step_with_kept_tokens_computes_the_loss_of_one_that_encodes(
     )
 
 
-def test_blocks_can_be_compiled_and_a_raster_model_has_a_step_for_each_token(trained, monkeypatch):
+def test_blocks_can_be_compiled_and_a_raster_model_has_a_step_for_each_token(trained, quick_bench, monkeypatch):
     compiled = []
     monkeypatch.setattr(ways, "compile_blocks", compiled.append)  # its own test: test_compile.py
     work = ways.Work(str(trained / "var"), 1, "sample", side_by_side.CPU, "int8", True, None)
@@ -66,7 +66,7 @@ def test_a_preset_without_weights_is_measured_on_random_ones():
     assert ways.open_model("fashion-var-d4", torch.device("cpu"))[2] == "fashion-var-d4"
 
 
-def test_the_table_has_a_column_for_each_way_and_a_row_for_each_scale(trained):
+def test_the_table_has_a_column_for_each_way_and_a_row_for_each_scale(trained, quick_bench):
     text = report(bench(str(trained / "var"), rounds=1))
     lines = text.splitlines()
     assert lines[1].split() == ["varlite", "plain"]

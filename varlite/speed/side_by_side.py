@@ -7,6 +7,7 @@ first round is not counted.
 
 import multiprocessing
 import signal
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,6 +25,8 @@ from varlite.speed.ways import SETTINGS, What, Work
 CPU = torch.device("cpu")
 TURN = 2.0  # seconds
 REST = 0.5  # seconds in which the threads of the process before stop waiting busily
+# Where forking is safe the processes are copies of one that has imported torch, which takes each of them seconds.
+CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 GONE = "a process of the bench ended before its work was done; there may be too little memory"
 
 
@@ -31,10 +34,10 @@ class Worker:
     """A process that has one way open and runs it when it is asked to."""
 
     def __init__(self, work: Work, way: str):
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
+        CONTEXT.set_forkserver_preload([__name__])
+        self.pipe, theirs = CONTEXT.Pipe()
         arguments = (theirs, work, way, torch.get_num_threads())
-        self.process = context.Process(target=serve, args=arguments, daemon=True)
+        self.process = CONTEXT.Process(target=serve, args=arguments, daemon=True)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for the main process alone
         self.process.start()
         signal.signal(signal.SIGINT, before)
