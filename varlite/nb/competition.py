@@ -49,7 +49,7 @@ class EqualTerms:
     pictures that they are compared with, evenly spread.
     """
 
-    def __init__(self, tokenizer: VQVAE, pictures: int = 8000, num: int = 500, compared: int = 2000):
+    def __init__(self, tokenizer: VQVAE, pictures: int = 5000, num: int = 500, compared: int = 2000):
         self.tokenizer, self.scales, self.num = tokenizer, tokenizer.scales, num
         train = FashionMNIST("train")
         self.idx_NL, self.label_N = self._encode(train.all_images[:pictures]), train.labels[:pictures]
@@ -64,7 +64,7 @@ class EqualTerms:
         return torch.cat([torch.cat(self.tokenizer.encode(to_float(img)), 1) for img in images.split(200)])
 
     def train(
-        self, model: Model, steps: int = 400, batch: int = 32, peak: float = 4e-3, seed: int = 0
+        self, model: Model, steps: int = 250, batch: int = 32, peak: float = 4e-3, seed: int = 0
     ) -> tuple[list[float], float]:
         """(the loss of each step, seconds) of a training of `model`, which knows nothing of it but `model.loss`.
 

@@ -82,7 +82,7 @@ def exercise_3(nearer: Any) -> str:
             1,
             "The worst judges differ by more than their noise.",
         ),
-        ([(30.0, 2.0), (1.0, 0.1)], [(12.0, 2.0), (11.0, 0.1)], -1, "It is not the mean that counts, but the worst."),
+        ([(30.0, 2.0), (1.0, 0.1)], [(22.0, 2.0), (21.0, 0.1)], -1, "It is not the mean that counts, but the worst."),
         ([(20.0, 3.0), (4.0, 1.0)], [(21.0, 3.0), (12.0, 1.0)], 1, "The worst cannot tell them apart; the next can."),
         ([(20.0, 3.0), (9.0, 0.5)], [(17.0, 3.0), (6.0, 0.5)], -1, "The worst cannot tell them apart; the next can."),
         ([(20.0, 3.0), (4.0, 1.0)], [(22.0, 3.0), (5.0, 1.0)], 0, "No judge can tell them apart."),
