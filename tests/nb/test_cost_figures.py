@@ -36,6 +36,12 @@ def test_the_table_has_what_each_bench_has_and_blanks_for_the_rest(record):
     assert list(table.loc["training"]) == [0.4, 0.3, 1.33, "", "", 61.23]
 
 
+def test_bars_of_speed_start_from_the_plain_way_and_leave_out_what_was_not_measured(record):
+    found = figures.times_as_fast(record)
+    assert found == {"d16": {"varlite": 1.5, "int8": 2.0}, "training": {"varlite": 1.333}}
+    assert sorted(bar.get_width() for bar in plt.gca().patches) == [1.333, 1.5, 2.0]
+
+
 def test_scores_in_int8_stand_beside_the_band_of_float32(record):
     results = {"small": {"mean": {"fd": 2.66, "accuracy": 0.9625}, "band": {"fd": [2.64, 2.68]}}}
     assert list(figures.quality(record, results).loc["small"]) == ["2.66 (2.64 to 2.68)", "2.71", "96.2%", "96.1%"]

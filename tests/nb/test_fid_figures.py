@@ -86,3 +86,22 @@ def test_sources_of_the_model_zoo_are_told_apart():
     data = figures.sources(read_table("model-zoo"), (3.3, 3.6))
     assert data["var-d16"] == {"paper": [3.3], "README": [3.55], "others": [3.49, 3.375, 3.61]}
     assert "imagenet-vq" not in data and data["var-d36"] == {"paper": [2.63], "README": [2.63]}
+
+
+def test_gains_say_which_steps_compare_single_trainings():
+    def row(i, model, fds, parameters):
+        mean = {"fd": sum(fds) / len(fds)}
+        return {
+            "row": i, "step": f"step {i}", "model": model, "runs": dict.fromkeys(range(len(fds))),
+            "mean": mean, "band": {"fd": [min(fds), max(fds)]}, "parameters": parameters,
+        }  # fmt: skip
+
+    rows = [row(1, "a", [10, 12], 100), row(2, "b", [5, 6], 100), row(3, "b", [4.4], 100), row(4, "c", [3.3], 150)]
+    found = figures.gains({1: [20], 2: [5, 9], 3: [4], 4: [3]}, {"rows": rows})
+    assert [round(100 * gain["paper"]) for gain in found.values()] == [-75, -20, -25]
+    assert [round(100 * gain["here"]) for gain in found.values()] == [-50, -20, -25]
+    assert [gain["beyond"] for gain in found.values()] == [True, None, None]
+    assert [gain["same model"] for gain in found.values()] == [False, True, False]
+    assert found["step 4"]["weights"] == 0.5 and found["step 4"]["seeds"] == (1, 1)
+    hollow = [bar for bar in plt.gca().patches if bar.get_facecolor() == (1, 1, 1, 1) and bar.get_width()]
+    assert [round(bar.get_width()) for bar in hollow] == [-25]

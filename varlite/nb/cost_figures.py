@@ -7,7 +7,7 @@ import pandas as pd
 from seaborn import color_palette
 
 from varlite.nb.html_tables import size
-from varlite.nb.plots import draw_lines, draw_stack, legend, panels
+from varlite.nb.plots import BLUE, ORANGE, draw_lines, draw_stack, legend, panels
 
 Record = Mapping[str, Any]
 STAGES = ("transformer", "draws", "filters", "quantizer", "decoder")
@@ -28,6 +28,34 @@ def speedups(record: Record) -> pd.DataFrame:
         }
     table = pd.DataFrame(lines).T.astype(float).round(2)
     return table.astype(object).where(table.notna(), "")
+
+
+def times_as_fast(record: Record) -> dict[str, dict[str, float]]:
+    """Bars of how many times as fast the package is as the plain way, at equal tokens, and in int8, at others.
+
+    Returns {bench: {"varlite": .., "int8": ..}}.
+    """
+    found = {
+        title: {way: times["median"] for way, times in one["speedup"].items() if way in ("varlite", "int8")}
+        for title, one in record["bench"].items()
+    }
+    (axis,) = panels(1, 6.5, 0.5 * len(found) + 0.8)
+    looks = {"varlite": (BLUE, "", "same tokens"), "int8": (ORANGE, "////", "int8: other tokens")}
+    for way, (colour, hatch, name) in looks.items():
+        rows = [(y, times[way]) for y, times in enumerate(found.values()) if way in times]
+        if not rows:
+            continue
+        places, lengths = zip(*rows, strict=True)
+        shift = -0.2 if way == "varlite" else 0.2
+        style: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "label": name}
+        drawn = axis.barh([y + shift for y in places], lengths, 0.38, **style)
+        axis.bar_label(drawn, fmt="%.2f", fontsize=8, padding=2)
+    axis.axvline(1, color="black", linestyle=":", label="the plain way")
+    axis.set_yticks(range(len(found)), list(found))
+    axis.set(xlabel="times as fast", ylim=(len(found) - 0.4, -0.6))
+    axis.margins(x=0.12)
+    legend(axis, "right")
+    return found
 
 
 def quality(record: Record, results: Mapping[str, Record]) -> pd.DataFrame:

@@ -16,11 +16,15 @@ Row = Mapping[str, Any]
 
 
 def log_axes(axis: Axes, x: bool = True, y: bool = True) -> None:
-    """Logarithmic axes with plain numbers at 1, 2 and 5 times the powers of ten."""
+    """Logarithmic axes with plain numbers at 1, 2 and 5 times the powers of ten, and between them where there is room.
+
+    To be called once the data are drawn.
+    """
     for on, one in ((x, axis.xaxis), (y, axis.yaxis)):
         if on:
             axis.set(**{f"{one.axis_name}scale": "log"})
-            one.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            low, high = one.get_view_interval()
+            one.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 8 * low > 0 else (1, 1.5, 2, 3, 4, 5, 6, 8)))
             one.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
             one.set_minor_formatter(NullFormatter())
 
@@ -86,18 +90,21 @@ def quality_and_time(published: Sequence[Row], measured: Mapping[str, Row]) -> d
     looks = dict(zip(FAMILIES, zip("vPD", (colours["VAR"], PURPLE, colours["AR"]), DASHES, strict=False), strict=True))
     for kind, models in own.items():
         low, high = np.array([measured[name]["band"]["fd"] for name in models]).T
-        x, y = np.array(list(models.values())).T
+        x, y = np.array(list(models.values())).T * [[1000], [1]]
         marker, colour, dash = looks[kind]
         style = {"color": colour, "marker": marker, "ms": 7, "ls": dash, "lw": 1, "label": FAMILIES[kind]}
         right.errorbar(x, y, [y - low, high - y], **style)
-    right.set(xlabel="seconds an image", ylabel=FD, title="measured here, Fashion-MNIST")
+    right.set(xlabel="milliseconds an image", ylabel=FD, title="measured here, Fashion-MNIST")
     for axis, margin in ((left, 0.08), (right, 0.15)):
         log_axes(axis)
         axis.margins(margin)
         if axis.get_legend_handles_labels()[0]:
             legend(axis)
     label_points(left, list(points.items()), arrows)
-    label_points(right, [(f"d{measured[name]['depth']}", xy) for models in own.values() for name, xy in models.items()])
+    label_points(right, [
+        (f"d{measured[name]['depth']}", (1000 * seconds, fd))
+        for models in own.values() for name, (seconds, fd) in models.items()
+    ])  # fmt: skip
     return {"published": points, "measured": own}
 
 
@@ -194,6 +201,43 @@ def ablation(published: Sequence[Row], record: Row) -> dict[str, dict[int, Any]]
         axis.set(xlabel=xlabel, ylim=(max(ours) + 0.5, min(ours) - 0.7))
         legend(axis, "above")
     return {"published": fids, "measured": ours}
+
+
+def gains(paper: Mapping[int, Sequence[float]], record: Row) -> dict[str, dict[str, Any]]:
+    """By what share each step of the ablation changes the distance: the paper's, and ours.
+
+    paper: {row: [fid, ...]}, the paper's own first, as `ablation` returns them. A bar of ours is hollow where the step
+    compares two trainings of which one or both are single, so that nothing is known of luck. Returns {step: {"paper",
+    "here": shares, "seeds": trainings before and after, "beyond": whether the ranges lie apart, None for single ones,
+    "weights": how many more}}. Settings of one model, such as guidance, need no second training.
+    """
+    rows = {row["row"]: row for row in record["rows"] if row["row"] in paper}
+    found: dict[str, dict[str, Any]] = {}
+    for i in list(rows)[1:]:
+        now, before = rows[i], rows[i - 1]
+        seeds = len(before["runs"]), len(now["runs"])
+        apart = None if min(seeds) < 2 else now["band"]["fd"][1] < before["band"]["fd"][0]
+        found[now["step"]] = {
+            "paper": paper[i][0] / paper[i - 1][0] - 1,
+            "here": now["mean"]["fd"] / before["mean"]["fd"] - 1,
+            "same model": now["model"] == before["model"],
+            "seeds": seeds,
+            "beyond": apart,
+            "weights": now["parameters"] / before["parameters"] - 1,
+        }
+    (axis,) = panels(1, 7, 0.45 * len(found) + 0.9)
+    for y, gain in enumerate(found.values()):
+        known = gain["same model"] or gain["beyond"] is not None
+        axis.barh(y - 0.2, 100 * gain["paper"], 0.36, color=BLUE, label="the paper, FID" if y == 0 else None)
+        style = {"color": ORANGE, "hatch": "////"} if known else {"color": "white", "ec": ORANGE}
+        axis.barh(y + 0.2, 100 * gain["here"], 0.36, **style)
+    axis.barh(0, 0, color=ORANGE, hatch="////", ec="white", label="here, FD")
+    axis.barh(0, 0, color="white", ec=ORANGE, label="here, of single trainings")
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks(range(len(found)), list(found))
+    axis.set(xlabel="change of the distance, per cent", ylim=(len(found) - 0.5, -0.6))
+    legend(axis, "right")
+    return found
 
 
 def sources(published: Sequence[Row], band: tuple[float, float]) -> dict[str, dict[str, list[float]]]:

@@ -29,3 +29,18 @@ def test_the_nearest_picture_is_found_for_each_sample():
     assert verdict("13.3", lambda a, b: torch.cdist(flat(a), flat(b)).argmin(1)).startswith("right.")
     assert "of 4 samples" in verdict("13.3", lambda a, b: torch.cdist(flat(a), flat(b)).argmax(1))
     assert "4 indices" in verdict("13.3", lambda a, b: torch.cdist(flat(a), flat(b)).argmin(0))
+
+
+def blame(samples, again, real):
+    if samples < 1.1 * real:
+        return "neither"
+    return "tokenizer" if again - real > (samples - real) / 2 else "transformer"
+
+
+def test_what_holds_a_model_back_is_told_from_what_lies_beyond_real_pictures():
+    assert verdict("13.4", blame).startswith("right.")
+    assert "beyond real pictures" in verdict(
+        "13.4", lambda s, a, r: "neither" if s < 1.1 * r else "tokenizer" if a > s / 2 else "transformer"
+    )
+    assert "nearly as good" in verdict("13.4", lambda s, a, r: "tokenizer")
+    assert "should be" in verdict("13.4", lambda s, a, r: a)

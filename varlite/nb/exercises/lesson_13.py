@@ -53,3 +53,22 @@ def exercise_3(nearest: Any) -> str:
     if not torch.equal(found, right):
         raise Off(f"{(found == right).sum()} of 4 samples found the picture that they were made from.")
     return "Now show each sample beside its nearest picture: the eye is still the best judge of copies."
+
+
+def exercise_4(culprit: Any) -> str:
+    """Which stage holds a model back."""
+    call = function(culprit)
+    cases = [
+        ((2.0, 0.3, 0.2), "transformer", "Reconstructions are nearly as good as real pictures."),
+        ((2.0, 1.8, 0.2), "tokenizer", "Reconstructions are nearly as far away as samples."),
+        ((1.05, 1.04, 1.0), "neither", "Samples are as near as other real pictures."),
+        ((3.0, 1.6, 1.0), "transformer", "Compare what is beyond real pictures, not the distances themselves."),
+        ((0.9, 0.5, 1.0), "neither", "Samples are even nearer than other real pictures."),
+    ]
+    for (samples, again, real), right, why in cases:
+        found = call(samples, again, real)
+        if found not in ("tokenizer", "transformer", "neither"):
+            raise Off(f'This should be "tokenizer", "transformer" or "neither", and is {found!r}.')
+        if found != right:
+            raise Off(f"For samples {samples:g}, reconstructions {again:g}, real {real:g} it says {found}. {why}")
+    return "Most first fits are held back by the transformer: it learns last, and needs most of the minutes."
