@@ -99,7 +99,7 @@ test: $(VENV)/stamp-test
 	@echo "== Types and tests, $(WORKERS) at a time"
 	@$(ONE_THREAD) $(PY) -m pytest tests -m "not browser" -n $(WORKERS) --durations=20
 	@echo "== JupyterLab in a browser"
-	@$(PY) -m pytest tests/browser -n $(WORKERS) --dist loadfile
+	@$(ONE_THREAD) $(PY) -m pytest tests/browser -n $(WORKERS) --dist loadfile
 	@echo "== Notebooks: every cell must give its committed output"
 	@$(ONE_THREAD) $(NBVAL) -n $(WORKERS) notebooks
 	$(TOOK)

@@ -1,6 +1,7 @@
 """Processes for tests, forked from one that has already imported all that takes long: they start in a moment."""
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import socket
 import sys
@@ -10,15 +11,22 @@ from typing import Any
 import torch
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([
-    "tyro", "torch._dynamo",  # which the first optimizer of a process imports
+AHEAD = [
+    "tyro", "torch_fidelity", "torch._dynamo",  # the last is what the first optimizer of a process imports
     "varlite.cli", "varlite.evaluation.scoring", "varlite.speed.side_by_side",
     "varlite.training.train_tokenizer", "varlite.training.train_transformer",
-])  # fmt: skip
+]  # fmt: skip
+
+
+def get_ready() -> None:
+    """Start the process that others are forked from. Each test process has one; who starts it says what it imports."""
+    FORKS.set_forkserver_preload(AHEAD)
+    multiprocessing.forkserver.ensure_running()
 
 
 def start(errors: Path, function: Any, *arguments: Any, **environment: str) -> Any:
     """Call a function of a module in tests/ in a process of its own, whose output goes to the file `errors`."""
+    get_ready()
     process = FORKS.Process(target=_child, args=(errors, function, arguments, environment))
     process.start()
     return process

@@ -105,8 +105,11 @@ def varlite(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def quick_bench(monkeypatch):
     """`varlite bench` without turns of seconds and rests between them, and with a smaller product to compare with."""
+    import children
+
     from varlite.speed import side_by_side
 
+    children.get_ready()
     monkeypatch.setattr(side_by_side, "TURN", 0.01)
     monkeypatch.setattr(side_by_side, "REST", 0.0)
     monkeypatch.setattr(side_by_side, "gemm_rate", partial(side_by_side.gemm_rate, n=256))

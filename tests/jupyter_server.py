@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -12,7 +13,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MAC_CHROME = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 NO_BROWSER = (
@@ -34,9 +37,34 @@ def find_chromium() -> str | None:
     return next(filter(None, found), None)
 
 
+@dataclass(frozen=True)
+class JupyterLab:
+    """A server that is running: what it serves, and where."""
+
+    folder: Path
+    url: str
+    token: str
+
+    def address(self, notebook: Path | str) -> str:
+        """Of a notebook in the folder, in a workspace of its own: another one would open what was open there before."""
+        name = Path(notebook).relative_to(self.folder).as_posix()
+        workspace = re.sub(r"\W", "-", name)
+        return f"{self.url}/lab/workspaces/{workspace}/tree/{name}?token={self.token}"
+
+    def ask(self, method: str, path: str) -> Any:
+        request = urllib.request.Request(f"{self.url}/api/{path}", method=method)
+        request.add_header("Authorization", f"token {self.token}")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or "null")
+
+    def end_kernels(self) -> None:
+        for session in self.ask("GET", "sessions"):
+            self.ask("DELETE", f"sessions/{session['id']}")
+
+
 @contextmanager
-def jupyterlab(folder: Path, home: Path) -> Iterator[str]:
-    """Serves `folder`, with settings and log in `home`. Yields the address of a notebook, with {} for its name."""
+def jupyterlab(folder: Path, home: Path) -> Iterator[JupyterLab]:
+    """Serves `folder`, with settings and log in `home`."""
     labconfig = home / "config" / "labconfig"
     labconfig.mkdir(parents=True)
     (labconfig / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
@@ -66,7 +94,7 @@ def jupyterlab(folder: Path, home: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for(f"{url}/api/status?token={token}", server, log)
-        yield f"{url}/lab/tree/{{}}?token={token}"
+        yield JupyterLab(folder, url, token)
     finally:
         server.terminate()  # ends its kernels too
         try:

@@ -1,24 +1,14 @@
-import shutil
 from pathlib import Path
 
 import pytest
-from jupyter_server import NotebookPage, jupyterlab
+from jupyter_server import NotebookPage
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "00_quickstart.ipynb"
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory, browser_type_launch_args):  # the latter first: without a browser there is nothing to start
-    home = tmp_path_factory.mktemp("jupyter")
-    # A copy: JupyterLab writes checkpoints, and a test must not change the committed outputs.
-    folder = shutil.copytree(NOTEBOOKS, home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    with jupyterlab(folder, home) as address:
-        yield address
-
-
 def test_the_first_notebook_runs_in_jupyterlab_and_draws_its_pictures(lab, page):
-    notebook = NotebookPage(page, lab.format("00_quickstart.ipynb"))
+    notebook = NotebookPage(page, lab.copy_of(NOTEBOOK))
     notebook.command("notebook:clear-all-cell-outputs")
     assert notebook.pictures() == []  # else the committed pictures would pass for new ones
 

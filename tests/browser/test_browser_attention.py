@@ -1,25 +1,14 @@
-import shutil
 from pathlib import Path
 
 import pytest
-from jupyter_server import NotebookPage, jupyterlab
+from jupyter_server import NotebookPage
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04_attention_maps.ipynb"
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory, browser_type_launch_args):  # the latter first: without a browser there is nothing to start
-    home = tmp_path_factory.mktemp("jupyter")
-    folder = home / "notebooks"
-    folder.mkdir()
-    shutil.copy(NOTEBOOK, folder)
-    with jupyterlab(folder, home) as address:
-        yield address
-
-
 def test_a_position_chosen_by_mouse_or_keyboard_changes_the_map(lab, page):
-    notebook = NotebookPage(page, lab.format(NOTEBOOK.name))
+    notebook = NotebookPage(page, lab.copy_of(NOTEBOOK))
     notebook.command("notebook:clear-all-cell-outputs")
     notebook.command("notebook:run-all-cells", seconds=400)
     errors = [o for cell in notebook.cells() for o in cell["outputs"] if o["output_type"] == "error"]

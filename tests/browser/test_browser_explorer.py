@@ -1,9 +1,8 @@
 """The pyramid explorer in a real browser, by mouse and keyboard: in JupyterLab, and as a page without a kernel."""
 
-import nbformat
 import pytest
 import torch
-from jupyter_server import NotebookPage, jupyterlab
+from jupyter_server import NotebookPage
 
 from varlite.checkpoints.load import load
 from varlite.datasets.fashion import FASHION_CLASSES
@@ -78,29 +77,23 @@ def swap_and_redraw(page):
     return first
 
 
-def test_a_token_can_be_looked_at_swapped_and_drawn_on_from_in_jupyterlab(tmp_path, browser_type_launch_args, page):
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [nbformat.v4.new_code_cell(SETUP)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "explorer.ipynb")
-    with jupyterlab(folder, tmp_path) as address:
-        notebook = NotebookPage(page, address.format("explorer.ipynb"))
-        notebook.command("notebook:run-all-cells", seconds=120)
-        page.wait_for_selector(".varlite-explorer .codes button")
-        first = swap_and_redraw(page)
-        assert "image/png" in notebook.cells()[0]["outputs"][0]["data"]  # for pages that show no widgets
+def test_a_token_can_be_looked_at_swapped_and_drawn_on_from_in_jupyterlab(lab, page):
+    notebook = NotebookPage(page, lab.with_cells(SETUP))
+    notebook.command("notebook:run-all-cells", seconds=120)
+    page.wait_for_selector(".varlite-explorer .codes button")
+    first = swap_and_redraw(page)
+    assert "image/png" in notebook.cells()[0]["outputs"][0]["data"]  # for pages that show no widgets
 
-        page.get_by_label("class").select_option("bag")
-        page.get_by_text("bag, seed 0").wait_for()
-        assert settled(page)[0] != first[0]
-        page.get_by_label("seed").fill("1.5")
-        page.keyboard.press("Enter")
-        page.get_by_text("seed: type a whole number from 0 on").wait_for()
-        page.get_by_label("seed").fill("3")
-        page.keyboard.press("Enter")
-        page.get_by_text("bag, seed 3").wait_for()
-        assert len(notebook.cells()) == 1
+    page.get_by_label("class").select_option("bag")
+    page.get_by_text("bag, seed 0").wait_for()
+    assert settled(page)[0] != first[0]
+    page.get_by_label("seed").fill("1.5")
+    page.keyboard.press("Enter")
+    page.get_by_text("seed: type a whole number from 0 on").wait_for()
+    page.get_by_label("seed").fill("3")
+    page.keyboard.press("Enter")
+    page.get_by_text("bag, seed 3").wait_for()
+    assert len(notebook.cells()) == 1
 
 
 def test_the_page_needs_no_kernel_and_asks_no_host(tmp_path, page):

@@ -2,9 +2,8 @@
 
 import re
 
-import nbformat
 import pytest
-from jupyter_server import NotebookPage, jupyterlab
+from jupyter_server import NotebookPage
 from PIL import Image
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -25,17 +24,12 @@ MASK = "print(''.join('.#'[c == '1'] for c in painter.canvas.mask), painter.thre
 
 
 @pytest.fixture
-def notebook(tmp_path, browser_type_launch_args, page):
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, MASK)]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "painter.ipynb")
-    with jupyterlab(folder, tmp_path) as address:
-        notebook = NotebookPage(page, address.format("painter.ipynb"))
-        notebook.command("notebook:run-all-cells", seconds=120)
-        page.wait_for_selector(".varlite-painter canvas")
-        yield notebook
+def notebook(lab, page):
+    notebook = NotebookPage(page, lab.with_cells(SETUP, MASK))
+    notebook.command("notebook:run-all-cells", seconds=120)
+    page.wait_for_selector(".varlite-painter canvas")
+    yield notebook
+    lab.jupyter.end_kernels()  # that of this test alone
 
 
 def mask(notebook):

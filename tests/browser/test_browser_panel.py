@@ -4,37 +4,28 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_server import NotebookPage, jupyterlab
+from jupyter_server import NotebookPage
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06_sampling.ipynb"
 PICTURE = "img.widget-image"
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lab") / "notebooks"
-    folder.mkdir()
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    end = next(i for i, cell in enumerate(notebook.cells) if cell.source.endswith("\npanel"))
-    notebook.cells = notebook.cells[: end + 1]
-    nbformat.write(notebook, folder / "panel.ipynb")
-    return folder
-
-
 @pytest.fixture
-def notebook(folder, browser_type_launch_args, page):  # the latter first: without a browser nothing is started
-    with jupyterlab(folder, folder.parent / "home") as address:
-        notebook = NotebookPage(page, address.format("panel.ipynb"))
-        notebook.command("notebook:clear-all-cell-outputs")
-        notebook.command("notebook:run-all-cells", seconds=240)
-        errors = [o for cell in notebook.cells() for o in cell["outputs"] if o["output_type"] == "error"]
-        assert [f"{o['ename']}: {o['evalue']}" for o in errors] == []
-        page.get_by_text("5 images in").wait_for()
-        yield notebook
+def notebook(lab, page):
+    whole = nbformat.read(NOTEBOOK, as_version=4)
+    end = next(i for i, cell in enumerate(whole.cells) if cell.source.endswith("\npanel"))
+    whole.cells = whole.cells[: end + 1]
+    notebook = NotebookPage(page, lab.holding(whole))
+    notebook.command("notebook:clear-all-cell-outputs")
+    notebook.command("notebook:run-all-cells", seconds=240)
+    errors = [o for cell in notebook.cells() for o in cell["outputs"] if o["output_type"] == "error"]
+    assert [f"{o['ename']}: {o['evalue']}" for o in errors] == []
+    page.get_by_text("5 images in").wait_for()
+    return notebook
 
 
-def test_the_panel_answers_mouse_and_keyboard(notebook, folder):
+def test_the_panel_answers_mouse_and_keyboard(notebook, lab):
     page = notebook.page
 
     def finished():
@@ -87,7 +78,7 @@ def test_the_panel_answers_mouse_and_keyboard(notebook, folder):
 
     page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_text("saved out/panel/class8").wait_for()
-    saved = sorted(path.suffix for path in (folder / "out" / "panel").iterdir())
+    saved = sorted(path.suffix for path in (lab.folder / "out" / "panel").iterdir())
     assert saved == [".json", ".png"]
 
 

@@ -1,8 +1,7 @@
 """What holds for every widget, in JupyterLab in a real browser: keys stay in it, it fits a window, it replays."""
 
-import nbformat
 import pytest
-from jupyter_server import NotebookPage, jupyterlab
+from jupyter_server import NotebookPage
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -34,20 +33,13 @@ FOCUSABLE = ":is(button, select, input, [tabindex='0'], .noUi-handle):not(:disab
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, browser_type_launch_args):  # the latter first: without a browser there is nothing to start
-    home = tmp_path_factory.mktemp("widgets")
-    folder = home / "notebooks"
-    folder.mkdir()
-    cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, *WIDGETS)]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "widgets.ipynb")
-    with jupyterlab(folder, home) as address:
-        yield address
+def address(lab):
+    return lab.with_cells(SETUP, *WIDGETS)
 
 
 @pytest.fixture
-def notebook(lab, page):
-    notebook = NotebookPage(page, lab.format("widgets.ipynb"))
+def notebook(address, page):
+    notebook = NotebookPage(page, address)
     notebook.command("notebook:run-all-cells", seconds=120)
     errors = [o for cell in notebook.cells() for o in cell["outputs"] if o["output_type"] == "error"]
     assert [f"{o['ename']}: {o['evalue']}" for o in errors] == []

@@ -52,7 +52,7 @@ def test_blocks_can_be_compiled_and_a_raster_model_has_a_step_for_each_token(tra
     assert len(record["ways"]["plain"]["transformer_ms_by_scale"]) == 49 and record["ways"]["plain"]["equal"] == 1
 
 
-def test_a_process_that_dies_is_told_of(trained, monkeypatch):
+def test_a_process_that_dies_is_told_of(trained, quick_bench):
     work = ways.Work(str(trained / "var"), 1, "sample", side_by_side.CPU, "float32", False, None)
     worker = side_by_side.Worker(work, "plain")
     worker.close()

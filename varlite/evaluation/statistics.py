@@ -13,8 +13,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch_fidelity.metric_fid import fid_statistics_to_metric
-from torch_fidelity.metric_kid import kernel_mmd
 
 from varlite.evaluation.feature_store import Rows
 
@@ -55,6 +53,8 @@ def frechet_distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> floa
     Never below zero: for singular covariances rounding alone would take it there. With fewer images than features it is
     much too large; it falls as their number grows, so compare distances of equally many images only.
     """
+    from torch_fidelity.metric_fid import fid_statistics_to_metric  # with torchvision two seconds of start-up
+
     a, b = ({name: np.asarray(x[name], np.float64) for name in ("mu", "sigma")} for x in (a, b))
     if a["mu"].shape != b["mu"].shape:
         raise ValueError(f"statistics of different features: {len(a['mu'])} of them and {len(b['mu'])}")
@@ -68,6 +68,8 @@ def kid(
 
     Unbiased: for equal distributions it scatters around zero, and may be negative.
     """
+    from torch_fidelity.metric_kid import kernel_mmd
+
     for argument, x_NX in (("generated", generated_NX), ("real", real_NX)):
         check_features(argument, x_NX, 2)
     size, random = min(size, len(generated_NX), len(real_NX)), np.random.RandomState(seed)

@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 TURN = 2.0  # seconds
 REST = 0.5  # seconds in which the threads of the process before stop waiting busily
 # Where forking is safe the processes are copies of one that has imported torch, which takes each of them seconds.
-CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+CONTEXT: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 GONE = "a process of the bench ended before its work was done; there may be too little memory"
 
 
