@@ -89,11 +89,15 @@ class Task:
     def cases(self, num: int, seed: int = SEEDS["test"]) -> list[Case]:
         """The first `num` scenes of a seed that serve, each with its edit."""
         plans = list(self.plans(num, seed))
-        images = to_bytes(render([scene for plan in plans for scene in plan])).unflatten(0, (-1, 3))
+        scenes = list(dict.fromkeys(scene for plan in plans for scene in plan))  # each once
+        of = dict(zip(scenes, to_bytes(render(scenes)), strict=True))
         return [
-            Case(scene, wanted, img, truth, self.mask(visible(img, less) | visible(truth, less)), self.counts)
-            for (scene, wanted, _), (img, truth, less) in zip(plans, images, strict=True)
-        ]
+            Case(
+                scene, wanted, of[scene], of[wanted],
+                self.mask(visible(of[scene], of[less]) | visible(of[wanted], of[less])), self.counts,
+            )
+            for scene, wanted, less in plans
+        ]  # fmt: skip
 
     def plans(self, num: int, seed: int) -> Iterator[tuple[Scene, Scene, Scene]]:
         index = 0
@@ -150,16 +154,14 @@ def box(changed_HW: Tensor) -> Tensor:
 
 
 def left_half(changed_HW: Tensor) -> Tensor:
-    keep_HW = torch.zeros_like(changed_HW)
-    keep_HW[:, : keep_HW.shape[1] // 2] = True
-    return keep_HW
+    return (torch.arange(changed_HW.shape[1]) < changed_HW.shape[1] // 2).expand_as(changed_HW).clone()
 
 
 # Guidance and top-p were chosen on training scenes, by eye and pixels: few codes where nothing new should appear.
 BEST: dict[str, Any] = {"hide": True, "paste": True}
 TASKS = {
-    "remove": Task(without_the_last, paint, BEST | {"cfg": 0.0, "top_p": 0.5}, pixels=True),
-    "extend": Task(as_it_is, left_half, BEST | {"cfg": 1.5}, counts=False),
+    "remove": Task(without_the_last, paint, BEST | {"cfg": 0.0, "top_p": 0.2}, pixels=True),
+    "extend": Task(as_it_is, left_half, BEST | {"cfg": 1.5, "top_p": 0.5}, counts=False),
     "swap": Task(with_another_class, box, BEST | {"cfg": 4.0}),
     "swap as published": Task(with_another_class, box, {"cfg": 4.0}),
 }
@@ -294,13 +296,12 @@ def reproduce_still(
 
 def strips(cases: Sequence[Case], edits: Tensor) -> list[list[Tensor]]:
     """Rows of pictures, a column a case: before, painted over, edited, wanted."""
-    before, truths = [case.img_3HW for case in cases], [case.truth_3HW for case in cases]
+    before, truths = map(list, stacked(cases))
     return [before, [veiled(case) for case in cases], list(edits[: len(cases)]), truths]
 
 
 def veiled(case: Case) -> Tensor:
-    """The picture, what is repainted under an orange veil."""
-    veil = torch.tensor([255, 127, 14])[:, None, None]
+    veil = torch.tensor([255, 127, 14])[:, None, None]  # orange
     return torch.where(case.keep_HW, case.img_3HW, (0.4 * case.img_3HW + 0.6 * veil).to(torch.uint8))
 
 
