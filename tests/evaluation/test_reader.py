@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from varlite.datasets.pixels import to_bytes
 from varlite.datasets.rendering import render
 from varlite.datasets.scenes import Scene, Thing, sample
 from varlite.evaluation.reader import (
@@ -87,6 +88,13 @@ def test_of_two_neighbouring_cells_the_louder_one_has_the_object():
     cells[:, row, column + 1] = cells[:, row, column]
     cells[0, row, column + 1] = 3.0
     assert len(one_reading(cells, picture).scene.things) == len(SCENES[0].things)
+
+
+def test_a_reader_from_its_file_reads_as_before(tmp_path):
+    torch.manual_seed(0)
+    before, images = Reader().eval().to(memory_format=torch.channels_last), to_bytes(render(SCENES[:2]))
+    save_model(tmp_path / "x.safetensors", {"kind": "reader", "config": {}}, before.state_dict())
+    assert read(load_reader(tmp_path / "x.safetensors"), images) == read(before, images)
 
 
 def test_other_images_and_other_files_are_refused(tmp_path):

@@ -69,11 +69,11 @@ class Reader(nn.Module):
         self.of_picture = nn.Sequential(
             nn.Linear(2 * coarse, coarse), nn.SiLU(), nn.Linear(coarse, sum(widths(OF_PICTURE)))
         )
-        at = torch.linspace(-1, 1, SIDE)
-        self.register_buffer("places_2HW", torch.stack(torch.meshgrid(at, at, indexing="ij")), persistent=False)
 
     def forward(self, img_N3HW: Tensor) -> tuple[Tensor, Tensor]:
-        x = torch.cat([img_N3HW, self.places_2HW.expand(len(img_N3HW), -1, -1, -1)], 1)
+        at = torch.linspace(-1, 1, SIDE, device=img_N3HW.device, dtype=img_N3HW.dtype)
+        places_2HW = torch.stack(torch.meshgrid(at, at, indexing="ij"))
+        x = torch.cat([img_N3HW, places_2HW.expand(len(img_N3HW), -1, -1, -1)], 1)
         x = self.middle(self.halve(self.fine(self.stem(x))))
         y = self.coarse(self.halve_again(x))
         x = self.cells(x + F.interpolate(self.back(y), scale_factor=2.0))
