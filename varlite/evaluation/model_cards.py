@@ -11,6 +11,7 @@ from varlite.checkpoints.load import load, load_tokenizer, weights_file
 from varlite.datasets import open_dataset
 from varlite.datasets.fashion import FashionMNIST
 from varlite.datasets.latents import CACHES
+from varlite.datasets.still_life import StillLife
 from varlite.datasets.tokens import cache_tokens
 from varlite.evaluation.classifier import accuracy, load_classifier
 from varlite.evaluation.classify import classify, report
@@ -65,18 +66,19 @@ def evaluate_any(
         given: dict[str, Any] = {}
         if kind == "reader":
             scores = score_reader(load_reader(weights_file(name)))
+        elif kind in CLASSIFIERS:
+            test = StillLife("test") if data == "still-life" else FashionMNIST("test")
+            images = test.images(torch.arange(len(test.labels)))
+            scores = {"accuracy": accuracy(CLASSIFIERS[str(kind)](weights_file(name)), images, test.labels)}
         elif data != "fashion":
             scores, given = on_test_split(name, kind, data), {"data": data}
             if data == "still-life" and reader_ships():
                 if kind != "tokenizer":
                     given |= {"num": request.num or default_num(10), "seed": request.seed, **request.settings}
                 scores |= rounded(score_by_truth(name, kind, request, device))
-        elif kind == "tokenizer":
+        else:
             given = {"num": request.num or default_num(10)}
             scores = score_tokenizer(load_tokenizer(name), **given)
-        else:
-            test = FashionMNIST("test")
-            scores = {"accuracy": accuracy(CLASSIFIERS[str(kind)](weights_file(name)), test.all_images, test.labels)}
         line = command("evaluate", model=name, **given)
         result = {"model": name, "command": line, "settings": given, "scores": scores}
         if out is not None:
