@@ -192,9 +192,11 @@ def test_every_size_that_is_taken_has_a_tokenizer_of_that_size(channels):
         assert config.channels == channels and side_of(config) == size and config.scales[0] == 1
         with torch.device("meta"):
             assert VQVAE(config).image_size() == (size, size)
-        assert not ships or name in ("fashion-vq", "emoji-vq", "still-vq")
+        assert not ships or name in ("fashion-vq", "still-vq")
     assert choose_tokenizer(28, 1)[0] == choose_tokenizer(None, 1)[0] == "fashion-vq"
-    assert choose_tokenizer(32, 3)[::2] == ("emoji-vq", True)
+    assert choose_tokenizer(64, 3) == choose_tokenizer(None, 3) == ("still-vq", TOKENIZERS["still-vq"].config, True)
+    name, config, ships = choose_tokenizer(32, 3)  # the same stride, and so the same weights, on a map of 4 x 4
+    assert (name, config.scales, config.multipliers, ships) == ("still-vq", [1, 2, 3, 4], (1, 1, 2, 4), True)
 
 
 def test_sides_grow_up_to_the_last_and_fit_the_levels():
