@@ -56,6 +56,35 @@ def test_the_results_are_those_of_the_cards():
     assert f"{CARDS['fashion-classifier']['scores']['accuracy']:.1%}" in README
 
 
+def test_what_is_said_of_still_life_is_what_was_measured():
+    vq, model, reader = (CARDS[f"still-{name}"]["scores"] for name in ("vq", "var-d6", "reader"))
+    training = CARDS["still-var-d6"]["training"]
+    assert f"MSE {vq['val_mse']:.4f}, {vq['codes_used']:.0%} of codes used" in " | ".join(row("still-vq"))
+    assert minutes("still-vq") in row("still-vq") and minutes("still-var-d6") in row("still-var-d6")
+    shown = f"{model['shows_class']:.1%} show the class asked for, {model['coherent']:.1%} are coherent"
+    assert shown in row("still-var-d6") and shown in RESULTS and f"{model['good']:.1%} are both" in RESULTS
+    assert f"trained in {training['minutes']:.0f} minutes" in README
+    assert f"as they were rendered, {model['coherent_as_rendered']:.1%} are coherent" in RESULTS
+    assert f"pass in {vq['coherent']:.1%} of cases" in RESULTS and f"of those classes {model['held_out']:.1%}" in RESULTS
+    names = ("kind", "hue", "material", "count", "wall", "table", "azimuth", "elevation", "camera")
+    assert "| " + " | ".join(f"{reader[name]:.1%}" for name in (*names, "small_kind", "small_hue")) + " |" in RESULTS
+    before = json.loads((ROOT / "data/checkpoints/still-vq/card.json").read_text())["started_from"]
+    took = [f"{t['minutes']:.0f}" for t in (before, CARDS["still-vq"]["training"], CARDS["still-features"]["training"])]
+    text = " ".join(DOCS["training"].split())
+    assert f"{took[0]} + {took[1]} minutes for the tokenizer, {took[2]} for `still-features` and" in text
+    assert f"and {training['minutes']:.0f} for the transformer" in text and f"to {vq['val_mse']:.4f}, and edges" in text
+
+
+def test_what_is_said_of_edits_is_what_was_measured():
+    record = json.loads((ROOT / "data/results/still.json").read_text())
+    assert f"on {record['num']} test scenes (`varlite reproduce still`)" in RESULTS
+    names = ("kind", "hue", "material", "companions", "count", "wall", "table", "light", "all")
+    for name, task in record["tasks"].items():
+        for shown, found in ((name, task["read"]["edits"]), ("its reconstruction", task["read"]["ceiling"])):
+            cells = [f"{found[factor]['share']:.0%}" if factor in found else "" for factor in names]
+            assert f"| {shown} | " + " | ".join(cells) + " |" in DOCS["results"], name
+
+
 def test_what_is_said_of_the_emoji_is_what_was_measured():
     vq, model = json.loads((ROOT / "data/results/emoji.json").read_text())["models"].values()
     assert not {vq["training"]["preset"], model["training"]["preset"]} & CARDS.keys()
