@@ -18,6 +18,7 @@ from varlite.evaluation.judges.interface import Pictures
 from varlite.evaluation.judges.jury import Panel, fashion_pictures, open_judges, open_views
 from varlite.evaluation.judges.verdict import Report
 from varlite.models import KINDS, Model, kind_of
+from varlite.nb.training_watch import hushed
 from varlite.tokenizer import VQVAE, fingerprint
 
 SMALL = {"depth": 2, "width": 64, "heads": 2, "classes": 10, "gamma_init": 0.1}
@@ -89,5 +90,6 @@ class EqualTerms:
 
     def ask(self, model: Model, seed: int = 0, cfg: float = 1.5) -> tuple[Report, Pictures]:
         """(what every judge says, the samples): as many of each class, their random numbers from `seed`."""
-        samples, _ = draw_set(model, self.tokenizer, self.panel.views, self.num, seed, cfg=cfg, top_p=0.96)
+        with hushed():
+            samples, _ = draw_set(model, self.tokenizer, self.panel.views, self.num, seed, cfg=cfg, top_p=0.96)
         return self.panel.ask(samples), samples

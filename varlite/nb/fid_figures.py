@@ -229,7 +229,7 @@ def gains(paper: Mapping[int, Sequence[float]], record: Row) -> dict[str, dict[s
     for y, gain in enumerate(found.values()):
         known = gain["same model"] or gain["beyond"] is not None
         axis.barh(y - 0.2, 100 * gain["paper"], 0.36, color=BLUE, label="the paper, FID" if y == 0 else None)
-        style = {"color": ORANGE, "hatch": "////"} if known else {"color": "white", "ec": ORANGE}
+        style: dict[str, Any] = {"color": ORANGE, "hatch": "////"} if known else {"color": "white", "ec": ORANGE}
         axis.barh(y + 0.2, 100 * gain["here"], 0.36, **style)
     axis.barh(0, 0, color=ORANGE, hatch="////", ec="white", label="here, FD")
     axis.barh(0, 0, color="white", ec=ORANGE, label="here, of single trainings")
