@@ -31,8 +31,8 @@ GOOD_ENOUGH = 0.04  # of the variance of pixels, lost by a tokenizer whose token
 TO_TRAIN = 0.85  # of the time; the rest is for samples and scores
 # The tokenizers that a fit may start from, the most fitting first, and the transformer of each.
 NEAREST = {"fashion-vq": "fashion-var-d4", "still-vq": "still-var-d6"}
-# By channels, the shape and recipe of a transformer that starts from nothing and has little time: in colour the one with
-# a third of the parameters of still-var-d6, which is slow to learn where its own weights are of no use.
+# By channels, the shape and recipe of a transformer that starts from nothing and has little time: in colour one with a
+# third of the parameters of still-var-d6, which is slow to learn where its own weights are of no use.
 SMALL_MODEL = {1: "fashion-var-d4", 3: "emoji-var-d4"}
 # Strides, and the sides of latents that go with each.
 STRIDES = {4: range(4, 13), 8: range(4, 13), 16: range(4, 17)}
@@ -123,8 +123,8 @@ def make_plan(
     as_it_ships = ships and config == TOKENIZERS[name].config
     missing = lost(name, readers[1]) if as_it_ships else 1.0
     way = "decoder" if missing <= GOOD_ENOUGH else "continued" if ships else "new"
-    # Also where the tokenizer moves on, a transformer of its tokens is a better beginning than none: it was measured with
-    # models of emoji, which do not ship. After 44 steps on 270 pictures of still life the test loss was 5.13, not 5.78.
+    # Also where the tokenizer moves on, a transformer of its tokens is a better beginning than none. Measured from models
+    # of emoji, which do not ship: after 44 steps on 270 pictures of still life, a test loss of 5.13 and not 5.78.
     start = NEAREST[name] if as_it_ships and shipped_here(NEAREST[name]) else ""
     large = ships and (torch.cuda.is_available() or minutes > 90)
     model = start or (NEAREST[name] if large else SMALL_MODEL[channels])
