@@ -123,8 +123,8 @@ def make_plan(
     as_it_ships = ships and config == TOKENIZERS[name].config
     missing = lost(name, readers[1]) if as_it_ships else 1.0
     way = "decoder" if missing <= GOOD_ENOUGH else "continued" if ships else "new"
-    # Also where the tokenizer moves on, a transformer of its tokens is a better beginning than none. Measured from models
-    # of emoji, which do not ship: after 44 steps on 270 pictures of still life, a test loss of 5.13 and not 5.78.
+    # Also where the tokenizer moves on, a transformer of its tokens is a better beginning than none. Measured from the
+    # models of emoji, which do not ship: after 44 steps on 270 pictures of still life, a test loss of 5.13, not 5.78.
     start = NEAREST[name] if as_it_ships and shipped_here(NEAREST[name]) else ""
     large = ships and (torch.cuda.is_available() or minutes > 90)
     model = start or (NEAREST[name] if large else SMALL_MODEL[channels])
