@@ -1,6 +1,6 @@
 """VAR with a small convolution: before each block every token is mixed with its eight neighbours on its own map.
 
-Attention has to learn which tokens lie side by side. A convolution knows, and costs nine weights a channel. The maps
+Attention has to learn which tokens lie side by side. A convolution knows, and costs ten weights a channel. The maps
 are kept apart, so that nothing leaks from a finer one to a coarser one.
 """
 
