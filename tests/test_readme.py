@@ -84,6 +84,14 @@ def test_what_is_said_of_edits_is_what_was_measured():
         for shown, found in ((name, task["read"]["edits"]), ("its reconstruction", task["read"]["ceiling"])):
             cells = [f"{found[factor]['share']:.0%}" if factor in found else "" for factor in names]
             assert f"| {shown} | " + " | ".join(cells) + " |" in DOCS["results"], name
+    remove, swap, extend = (record["tasks"][name] for name in ("remove", "swap", "extend"))
+    read, rms = remove["read"]["edits"], remove["rms"]
+    assert f"before in {remove['nearer']['share']:.0%} of" in RESULTS
+    assert f"falls by one in {read['count']['share']:.0%}" in RESULTS
+    pixels = (rms[row][0] for row in ("edits", "smooth fill", "left in"))
+    assert "({:.3f} beside {:.3f}; the object left in has {:.3f})".format(*pixels) in RESULTS
+    for task in (swap, extend):
+        assert f"right class in {task['read']['edits']['kind']['share']:.0%} of" in RESULTS
 
 
 def test_what_is_said_of_the_emoji_is_what_was_measured():
