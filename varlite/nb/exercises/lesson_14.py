@@ -83,8 +83,8 @@ def exercise_3(nearer: Any) -> str:
             "The worst judges differ by more than their noise.",
         ),
         ([(30.0, 2.0), (1.0, 0.1)], [(22.0, 2.0), (21.0, 0.1)], -1, "It is not the mean that counts, but the worst."),
-        ([(20.0, 3.0), (4.0, 1.0)], [(21.0, 3.0), (12.0, 1.0)], 1, "The worst cannot tell them apart; the next can."),
-        ([(20.0, 3.0), (9.0, 0.5)], [(17.0, 3.0), (6.0, 0.5)], -1, "The worst cannot tell them apart; the next can."),
+        ([(21.0, 3.0), (4.0, 1.0)], [(20.0, 3.0), (12.0, 1.0)], 1, "The worst cannot tell them apart; the next can."),
+        ([(17.0, 3.0), (9.0, 0.5)], [(20.0, 3.0), (6.0, 0.5)], -1, "The worst cannot tell them apart; the next can."),
         ([(20.0, 3.0), (4.0, 1.0)], [(22.0, 3.0), (5.0, 1.0)], 0, "No judge can tell them apart."),
         ([(10.0, 2.0)], [(13.5, 2.0)], 1, "Two halves are added as the sides of a right angle: their hypotenuse."),
     ]
