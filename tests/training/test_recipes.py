@@ -38,7 +38,7 @@ def test_every_entry_of_a_recipe_can_be_given_as_text_of_its_kind():
     [
         (VQ, "gam=1", r"there is no entry 'gam'; there are: steps, batch, .*gan"),
         (VQ, "gan=much", "gan must be of type float, got 'much'"),
-        (VQ, "perceptual=vgg", "perceptual must be one of none, lpips, fashion, got 'vgg'"),
+        (VQ, "perceptual=vgg", "perceptual must be one of none, lpips, fashion, still, got 'vgg'"),
         (VQ, "reseed=1", "reseed must be one of true, false, got '1'"),
         (VQ, "l1=-1", "l1 must be 0 or more, got -1.0"),
         (VQ, "l1=nan", "l1 must be 0 or more, got nan"),
