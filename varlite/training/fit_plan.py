@@ -23,7 +23,7 @@ from varlite.io.files import atomic
 from varlite.io.places import CHECKPOINTS, expand_home
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.tokenizer import TokenizerConfig
-from varlite.training.fit_timing import ENOUGH, HELD_OUT, share_out, time_steps
+from varlite.training.fit_timing import ENOUGH, HELD_OUT, PASSES, share_out, time_steps
 from varlite.training.options import Options
 
 LEAST = 20  # pictures
@@ -138,7 +138,12 @@ def make_plan(
         readers = [open_dataset(used, split, (side, side), channels) for split in ("train", "test")]
     counts = np.bincount(train.labels.numpy(), minlength=len(train.classes))
     notes = remarks(looks, counts, train.classes)
-    if min(shared.tokenizer_steps, shared.model_steps) < ENOUGH:
+    if (shared.model_steps + 1) * shared.model_batch > PASSES * len(train.labels):
+        notes.append(
+            f"the transformer sees each picture {PASSES} times and not more, or it would learn them by heart: minutes "
+            "may be left over"
+        )
+    elif min(shared.tokenizer_steps, shared.model_steps) < ENOUGH:
         notes.append(
             f"few steps fit into {minutes:g} minutes here: pictures will be rough; more minutes make them better"
         )

@@ -24,7 +24,11 @@ from varlite.training.tune_decoder import RECIPE as DECODER
 SHARE = {"decoder": 0.3, "continued": 0.4, "new": 0.5}  # of the time to train, for the tokenizer
 FEWEST, MOST = 20, 4500  # steps of a training; of a tokenizer's
 ENOUGH, SMALLEST = 200, 16  # steps; the batch that is not made smaller for their sake
-PASSES, AT_LEAST = 60, 300  # of the transformer over the pictures, at most, but so many steps where they are few
+# Of the transformer over the pictures, at most: then it learns them by heart. Of 270 dyed clothes, from still-var-d6,
+# the test loss is 4.48 after 9.5 passes, 4.82 after 19 and 11.06 after 71, when 47 % of the samples are copies (one
+# training each); of 3,426 emoji, from nothing, it turns up after 11.
+PASSES = 12
+AT_LEAST = 40  # steps for which the batch is made smaller where pictures are few
 HELD_OUT = 2000  # pictures, at most, where there are more than the time allows to look at
 SAMPLES, SHOWN = 300, 64  # that are scored, at most; that are shown
 TIMED = 3  # steps
@@ -75,7 +79,11 @@ def share_out(timed: Timed, left: float, way: str, n: int, n_test: int, exact: b
         each = timed.model_step + timed.model_batch * encode
         batch, steps, second = many_steps(left, each, timed.model_batch)
         second *= timed.model_step / each
-    model = min(steps, int(max(AT_LEAST, PASSES * n / batch))), batch
+    if steps * batch > PASSES * n:
+        while PASSES * n < AT_LEAST * batch and batch >= 2 * SMALLEST:
+            second, batch = second * (batch // 2) / batch, batch // 2
+        steps = max(FEWEST, PASSES * n // batch)
+    model = steps, batch
     looks = model[0] * batch
     seen = max(looks, tokenizer[0] * tokenizer[1])
     seen = 0 if seen >= 0.8 * n else seen
