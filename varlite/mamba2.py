@@ -42,7 +42,8 @@ class Mamba2(nn.Module):
         self.sizes = [inner, inner + 2 * S, self.heads]
         self.in_proj = nn.Linear(C, sum(self.sizes), bias=False)
         self.conv1d = nn.Conv1d(self.sizes[1], self.sizes[1], TAPS, groups=self.sizes[1])
-        # Each head starts with a step dt of its own, log-uniform in 1e-3 .. 1e-1; dt_bias is the inverse of softplus.
+        # Each head starts with a step dt of its own, log-uniform in 1e-3 .. 1e-1; dt_bias is the inverse of softplus,
+        # dt + log(1 - exp(-dt)). In place: out of place PyTorch imports its compiler for this on the meta device.
         dt_N = torch.empty(self.heads).uniform_(math.log(1e-3), math.log(1e-1)).exp_()
         self.dt_bias = nn.Parameter(dt_N.clone().neg_().expm1_().neg_().log_().add_(dt_N))
         self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log_())

@@ -178,7 +178,7 @@ class SharedAdaLN(nn.Module):
 
     def __init__(self, C: int, n: int):
         super().__init__()
-        self.offset_nC = nn.Parameter(torch.randn(n, C).div_(C**0.5))
+        self.offset_nC = nn.Parameter(torch.randn(n, C).div_(C**0.5))  # in place, as in mamba2.py
 
     def forward(self, shared_BD: torch.Tensor) -> list[torch.Tensor]:
         vectors_B1nC = shared_BD.unflatten(-1, (1, *self.offset_nC.shape)) + self.offset_nC
