@@ -23,7 +23,7 @@ from torch import nn
 from varlite.drawing import Rules
 from varlite.io.checks import brief
 from varlite.scales import Scales
-from varlite.transformer import Attention
+from varlite.transformer import FFN, Attention
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
@@ -59,6 +59,8 @@ def prepare(model: Any, precision: Precision = "float32") -> Any:
         replace_linears(model, quantized)
     elif precision == "float32" and here and torch.backends.mkldnn.is_available():
         replace_linears(model, PackedLinear)
+        for part in [part for part in model.modules() if type(part) is FFN]:
+            part.__class__ = PackedFFN
     if weight.is_cuda:
         if precision in ("bfloat16", "float16") and weight.dtype == torch.float32:
             replace_linears(model, lambda linear: HalfLinear(linear, getattr(torch, precision)))
@@ -129,6 +131,15 @@ class JointAttention(Attention):
         return self.all(x_BlC)
 
 
+class PackedFFN(FFN):
+    """Feed-forward of packed layers; the first applies GELU to its products while the processor's cache holds them."""
+
+    fc1: Any
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.fc1(x, "gelu"))
+
+
 class SamplingLayer(nn.Module):
     """A layer whose weights can neither be trained nor saved any more. Raises ValueError if that is tried."""
 
@@ -163,9 +174,10 @@ class PackedLinear(SamplingLayer):
         """The weight as it was, for a module that uses it by itself."""
         return self.packed.to_dense()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, then: str = "none") -> torch.Tensor:
+        """The product, and what oneDNN applies to it: nothing, or "gelu" in its tanh form."""
         self.check(x)
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, then, [], "tanh")
 
 
 class Int8Linear(SamplingLayer):
