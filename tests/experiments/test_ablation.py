@@ -69,6 +69,13 @@ def test_a_run_that_is_missing_is_named_before_anything_is_measured(runs, tmp_pa
     assert not asked
 
 
+def test_a_row_that_ships_needs_no_training_here(runs, tmp_path):
+    folder, asked = runs
+    shutil.rmtree(folder / "fashion-mvar-d4")
+    reproduce_ablation(tmp_path, folder, num=20)
+    assert asked[-1].model == "fashion-mvar-d4"
+
+
 def test_its_rows_are_those_of_the_paper_and_each_adds_one_thing():
     assert [row.row for row in ROWS] == sorted({row["row"] for row in read_table("ablation")})
     assert {row.run for row in ROWS + BESIDE} <= {preset for preset, _ in SWEEPS["fashion"]}

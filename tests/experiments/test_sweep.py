@@ -10,6 +10,7 @@ from varlite.experiments import sweep as sweeps
 from varlite.models import MVARConfig, RasterConfig, kind_of
 from varlite.presets import MODELS, TOKENIZERS, TransformerRecipe
 from varlite.training.options import Options
+from varlite.training.train_tokenizer import train_tokenizer
 
 RECIPE = TransformerRecipe(steps=20, batch=8, lr=3e-3, warmup=5, ema=0.9)
 
@@ -24,12 +25,11 @@ def tiny_sweep(trained, presets, monkeypatch, tmp_path):
     for kind, config in (("mvar", MVARConfig(**small)), ("raster", RasterConfig(**small | {"scales": SIDES[-1:]}))):
         tokenizer = "tiny-vq-raster" if kind == "raster" else "tiny-vq"
         monkeypatch.setitem(MODELS, f"tiny-{kind}", replace(MODELS["tiny-var"], config=config, tokenizer=tokenizer))
+    single = train_tokenizer("tiny-vq-raster", data, tmp_path / "vq-raster", start=str(vq))
     arms = [("tiny-var", 0), ("tiny-mvar", 0), ("tiny-raster", 0), ("tiny-var", 1)]
     monkeypatch.setitem(sweeps.SWEEPS, data, arms)
     monkeypatch.setattr(sweeps, "ladder", lambda depth: RECIPE)
-    monkeypatch.setattr(sweeps, "RASTER_TOKENIZER", "tiny-vq-raster")
-    monkeypatch.setattr(sweeps, "RASTER_START", str(vq))
-    monkeypatch.setattr(pretrained, "shipped", lambda name: vq)
+    monkeypatch.setattr(pretrained, "shipped", {"tiny-vq": vq, "tiny-vq-raster": single}.get)
     return data, tmp_path / "runs", tmp_path / "results"
 
 
@@ -79,6 +79,17 @@ def test_the_ladder_of_fashion_spans_fifty_fold_in_depths_of_one_width_law():
     ladder = {c.depth: c for c in configs if kind_of(c).name == "var" and c.adaln and c.attn_norm}
     assert len(ladder) >= 5 and all(c.width == 32 * depth and c.heads == depth for depth, c in ladder.items())
     assert max(ladder) ** 3 / min(ladder) ** 3 >= 50
+
+
+def test_what_ships_counts_as_a_model_of_the_ladder_where_it_was_trained_like_one():
+    assert sweeps.ships("fashion-mvar-d4") and sweeps.ships("fashion-raster-d4")
+    assert not sweeps.ships("fashion-var-d4")  # trained for longer
+    assert not sweeps.ships("fashion-var-d5")  # does not ship
+
+
+def test_models_that_are_compared_are_trained_three_times():
+    for compared in sweeps.COMPARED:
+        assert [seed for preset, seed in sweeps.SWEEPS["fashion"] if preset == compared] == [0, 1, 2]
 
 
 def test_an_unknown_sweep_is_refused(tmp_path):

@@ -1,8 +1,9 @@
 """The ablation of VAR's table 3 at small scale: from raster order to next-scale, adding one thing at a time.
 
-The models are those of `varlite reproduce sweep`. Blocks, images, order of the data and learning rate are equal. They
-differ in what a row names and in what comes with it: AdaLN adds 49 % to the parameters, and raster order has a
-tokenizer of one scale. A row of a single training has no range, and its difference to others is one run.
+The models are those of `varlite reproduce sweep`, or what ships where it was trained alike. Blocks, images, order of
+the data and learning rate are equal. They differ in what a row names and in what comes with it: AdaLN adds 49 % to the
+parameters, and raster order has a tokenizer of one scale. A row of a single training has no range, and its difference
+to others is one run.
 """
 
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from typing import Any
 import torch
 
 from varlite.checkpoints.empty import parameters
-from varlite.checkpoints.load import load
+from varlite.checkpoints.load import load, weights_file
 from varlite.evaluation.judging import PANEL
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
 from varlite.experiments.bands import SCORES, mean_and_range, open_record
 from varlite.experiments.scaling_laws import flops
+from varlite.experiments.sweep import ships
 from varlite.io.files import sha256, write_json
 from varlite.io.provenance import command, machine
 from varlite.speed.timing import seconds_per_image
@@ -62,16 +64,16 @@ def reproduce_ablation(
     Scores of all training seeds of a row are under "runs"; time, FLOPs and parameters are those of the first. Finished
     measurements are kept. Raises FileNotFoundError, before anything is measured, for a run that is not trained.
     """
-    of_row = {row.row: folders(runs, row.run) for row in ROWS + BESIDE}
+    of_row = {row.row: sources(runs, row.run) for row in ROWS + BESIDE}
     path = out / "ablation.json"
     record = open_record(path, {"num": num, "seed": seed}, {"scores": {}})
     for row in ROWS + BESIDE:
         done = record["scores"].setdefault(str(row.row), {})
-        for training_seed, folder in of_row[row.row].items():
-            checksum = sha256(folder / "model.safetensors")
+        for training_seed, source in of_row[row.row].items():
+            checksum = sha256(weights_file(source))
             if done.get(training_seed, {}).get("weights_sha256") == checksum and PANEL in done[training_seed]:
                 continue
-            request = Request(str(folder), metrics=(*SCORES, PANEL), num=num, seed=seed, **row.settings)
+            request = Request(source, metrics=(*SCORES, PANEL), num=num, seed=seed, **row.settings)
             result = evaluate(request, None, device)
             done[training_seed] = {name: result["scores"][name] for name in SCORES} | {"weights_sha256": checksum}
             done[training_seed] |= {PANEL: result[PANEL]}
@@ -82,19 +84,21 @@ def reproduce_ablation(
     return record
 
 
-def folders(runs: Path, name: str) -> dict[str, Path]:
-    """{training seed: folder} of the finished runs of one model. Raises FileNotFoundError where there is none."""
+def sources(runs: Path, name: str) -> dict[str, str]:
+    """{training seed: what `load` takes} of one model. Raises FileNotFoundError where the first is neither trained in
+    `runs` nor ships."""
     found = {"0": runs / name} | {path.name.partition("@")[2]: path for path in sorted(runs.glob(f"{name}@*"))}
-    if not (found["0"] / "model.safetensors").exists():
+    finished = {seed: str(path) for seed, path in found.items() if (path / "model.safetensors").exists()}
+    if "0" not in finished and not ships(name):
         raise FileNotFoundError(f"{found['0']} holds no finished training: `varlite reproduce sweep` trains them all")
-    return {seed: path for seed, path in found.items() if (path / "model.safetensors").exists()}
+    return {"0": name} | finished
 
 
 def table_rows(
-    scores: dict[str, dict[str, dict[str, Any]]], first: dict[int, Path], device: str | torch.device
+    scores: dict[str, dict[str, dict[str, Any]]], first: dict[int, str], device: str | torch.device
 ) -> list[dict[str, Any]]:
     """The table: what each row is, what it costs, and mean and range of its scores over training seeds."""
-    loaded = {row: load(folder, device=device) for row, folder in first.items()}
+    loaded = {row: load(source, device=device) for row, source in first.items()}
     rows = ROWS + BESIDE
     seconds = seconds_per_image([(*loaded[row.row], row.settings) for row in rows])
     table = []

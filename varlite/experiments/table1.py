@@ -24,7 +24,7 @@ from varlite.evaluation.judging import PANEL
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
 from varlite.experiments.bands import SCORES, open_record
-from varlite.experiments.sweep import changes
+from varlite.experiments.sweep import changes, ships
 from varlite.io.files import sha256, write_json
 from varlite.io.provenance import command, machine, versions
 from varlite.io.records import read_object
@@ -81,12 +81,10 @@ def trained(preset: str, folder: Path, options: Options) -> str:
     if (folder / "card.json").exists():
         return str(folder)
     row = MODELS[preset]
-    recipe = ladder(row.config.depth)
-    budget = read_card(preset).get("training", {}).get("recipe", {})
     ours = replace(options, device="auto") == Options()  # no changes asked for
-    if ours and (budget.get("steps"), budget.get("batch")) == (recipe.steps, recipe.batch):
+    if ours and ships(preset):
         return preset
-    words = (*changes(row.recipe, recipe, options), *options.recipe)
+    words = (*changes(row.recipe, ladder(row.config.depth), options), *options.recipe)
     return str(train(preset, "fashion", folder, options=replace(options, recipe=words)).parent)
 
 
