@@ -58,7 +58,9 @@ def test_the_decoder_is_measured_by_itself_and_published_rates_stand_beside():
     _, tokenizer = random_model("fashion-var-d1")
     rows = list(speed.decoder(Job(CPU, math.inf, False), tokenizer))
     assert [row.what.split(", ")[1] for row in rows] == ["batch 8", "batch 64", "batch 8"]
-    assert speed.published_rate("var-d30", 64) == "published 17.7 on L20, 15.2 on RTX 4090"
+    assert speed.published_rate("var-d30", 64) == (
+        "published 17.7 on L20 (source not found), 15.2 on RTX 4090 (arXiv 2605.01220)"
+    )
     assert speed.published_rate("var-d30", 32) == speed.published_rate("var-d16", 64) == ""
 
 
