@@ -155,10 +155,19 @@ def test_what_it_says_of_the_ladder_and_of_the_seeds_was_measured():
     assert f"ends at {loss[-1]:.2f}. These are one training each" in text
     for name, what in (
         ("fashion-var-d4", "FD {:.2f} to {:.2f}, {:.1%}"),
-        ("fashion-var-d6", "{:.2f} to {:.2f}, {:.1%}"),
+        ("fashion-var-d6", "d6: {:.2f} to {:.2f}, {:.1%}"),
+        ("fashion-mvar-d4", "as many pictures: {:.2f} to {:.2f}, {:.1%}"),
     ):
         band = json.loads((results / f"{name}.json").read_text())["band"]
-        assert what.format(*band["fd"], band["accuracy"][0])[:-1] in text, name
+        assert f"{what.format(*band['fd'], band['accuracy'][0])[:-1]} to {band['accuracy'][1]:.1%}" in text, name
+    d4, d6 = (
+        json.loads((results / f"fashion-var-{d}.json").read_text())["panels"]["0"]["scores"] for d in ("d4", "d6")
+    )
+    away = [max(score["away"] for score in panel.values()) for panel in (d4, d6)]
+    assert away[1] < away[0] and d6["fd_first"]["value"] < d4["fd_first"]["value"]
+    apart = [name for name in d4 if d4[name]["high"] < d6[name]["low"] or d6[name]["high"] < d4[name]["low"]]
+    recalls = [panel["recall_second"][end] for panel in (d4, d6) for end in ("low", "high")]
+    assert apart == ["recall_second"] and "({:.2f} to {:.2f}, {:.2f} to {:.2f})".format(*recalls) in text
 
 
 def test_the_ablation_is_as_it_was_measured():

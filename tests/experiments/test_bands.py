@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from varlite.checkpoints.load import load_tokenizer, shipped
+from varlite.checkpoints.load import load, load_tokenizer, shipped
 from varlite.experiments import bands
 from varlite.experiments.bands import against_shipped, fashion_models, load_results, report, reproduce_fashion
 from varlite.io.files import sha256
@@ -119,8 +119,8 @@ def test_the_command_measures_a_model_that_ships(varlite, cache, quick_panel, tm
 def test_the_results_that_ship_are_of_the_weights_that_ship_over_three_seeds():
     for name, record in load_results().items():
         assert record["weights_sha256"] == sha256(shipped(name)), f"{name} was trained anew: measure it again"
-        if record["kind"] == "tokenizer":  # samples are of the decoder before, as docs/results.md says
-            assert record["decoder_sha256"] == decoder_fingerprint(load_tokenizer(name))
+        tokenizer = load_tokenizer(name) if record["kind"] == "tokenizer" else load(name)[1]
+        assert record["decoder_sha256"] == decoder_fingerprint(tokenizer)
         assert record["num"] == 10_000 and record["command"].startswith("varlite reproduce fashion --num 10000")
         assert len(record["runs"]) == (1 if record["kind"] == "tokenizer" else 3)
         for score, (low, high) in record["band"].items():
