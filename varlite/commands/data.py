@@ -21,9 +21,11 @@ def data(name: Annotated[str, tyro.conf.Positional]) -> None:
 
 
 def fetch(name: Annotated[Literal["emoji"], tyro.conf.Positional], out: Path | None = None) -> None:
-    """Fetch a data set that does not ship, as a folder for --data: the Noto emoji, RGB, 64 x 64, nine classes, 74 MB.
+    """Fetch a data set that does not ship, as a folder for --data: emoji in three styles, RGB, 27 classes, 152 MB.
 
-    From the npm registry, or the one that npm_config_registry names. Interrupted, the same command goes on.
+    Noto Emoji (Apache-2.0), Twemoji (Copyright Twitter, Inc and other contributors, CC-BY 4.0) and Fluent Emoji
+    (Microsoft, MIT), from the npm registry, or the one that npm_config_registry names. Interrupted, the same command
+    goes on.
 
     Args:
         name: the data set.
