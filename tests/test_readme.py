@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from varlite.evaluation.judges.verdict import Report, verdict
+from varlite.evaluation.judging import PANEL
 from varlite.experiments import scaling_laws as scaling
+from varlite.experiments.tuning import CFG
 from varlite.presets import MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -168,6 +171,33 @@ def test_what_it_says_of_the_ladder_and_of_the_seeds_was_measured():
     apart = [name for name in d4 if d4[name]["high"] < d6[name]["low"] or d6[name]["high"] < d4[name]["low"]]
     recalls = [panel["recall_second"][end] for panel in (d4, d6) for end in ("low", "high")]
     assert apart == ["recall_second"] and "({:.2f} to {:.2f}, {:.2f} to {:.2f})".format(*recalls) in text
+
+
+def test_what_it_says_of_guidance_was_measured():
+    text, found = RESULTS, json.loads((ROOT / "data/results/guidance.json").read_text())
+    by_cfg, tuning = {row["cfg"]: row for row in found["cfg"]}, found["tuning"]
+    fd = {cfg: f"{row['fd']:.2f}" for cfg, row in by_cfg.items()}
+    assert f"FD is {fd[0]} without guidance, {fd[1]}, {fd[1.5]} and {fd[2]} at cfg 1, 1.5 and 2" in text
+    low, high = ([by_cfg[cfg][PANEL]["scores"]["fd_first"][end] for cfg in (1, 1.5, 2)] for end in ("low", "high"))
+    assert max(low) < min(high)
+    assert max(by_cfg, key=lambda cfg: by_cfg[cfg]["accuracy"]) == 5
+    assert f"{fd[5]} at cfg 5, where the accuracy is best ({by_cfg[5]['accuracy']:.1%})" in text
+    assert f"Without the filter cfg 1.5 has {found['top_k'][0]['fd']:.2f}." in text
+    named = set(tuning["best_by"].values())
+    assert (len(tuning["best_by"]), len(named), len(tuning["validation"])) == (8, 5, 24)
+    assert "eight judges that may choose name five different ones of 24, from cfg 0.5 to cfg 3" in text
+    assert {name.split(",")[0] for name in named} == {"cfg 0.5", "cfg 1", "cfg 1.5", "cfg 2", "cfg 3"}
+    assert tuning["chosen"] == {"cfg": 2.0, "top_p": 0.0}
+    order = [
+        place.name for place in verdict({k: Report.read(row["panel"], k) for k, row in tuning["validation"].items()})
+    ]
+    for cfg in CFG:
+        assert order.index(f"cfg {cfg:g}, top-p 0") < order.index(f"cfg {cfg:g}, top-p 0.96")
+    assert (
+        "by 3 judges" in tuning["verdict"] and "1 of them prefer chosen, 0 default, 2 cannot tell" in tuning["verdict"]
+    )
+    assert "chosen 12.9 (" in tuning["verdict"] and "default 14.9 (" in tuning["verdict"]
+    assert "(worst distance 12.9 against 14.9)" in text
 
 
 def test_the_ablation_is_as_it_was_measured():
