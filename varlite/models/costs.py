@@ -55,7 +55,7 @@ class TransformerCosts:
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
-        if "make_block" in vars(cls) and "flops_by_part" not in vars(cls):
+        if "block" in vars(cls) and "flops_by_part" not in vars(cls):
             cls.flops_by_part = TransformerCosts.__dict__["flops_by_part"]  # type: ignore[method-assign]
 
     @classmethod

@@ -15,6 +15,7 @@ from torch import nn
 from varlite.drawing import Rules, Step, guide
 from varlite.models.contract import Model
 from varlite.models.costs import TransformerCosts
+from varlite.models.stack import stack
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 from varlite.transformer import ClassEmbedding, Head, for_training
@@ -35,10 +36,12 @@ class NextScale(TransformerCosts, Model):
     `forward` is teacher-forced over all scales; `step` is one step of sampling, with a cache from `make_cache`. Both
     give the same logits. `scales` may be another schedule of as many scales: positions are then interpolated.
 
-    A variant says what differs: with another block `branches`, `make_block` and `make_mask` (mvar.py); with another
-    order of tokens `spans`, `inputs`, `make_mask` and `sample` (raster.py).
+    A variant says what differs: with another block `block`, `branches` and `make_mask` (mvar.py); with another order
+    of tokens `spans`, `inputs`, `make_mask` and `sample` (raster.py).
     """
 
+    # Built by `stack`; with `forward(x, cond, mask=None, cache=None)` and `make_cache(length)`.
+    block: ClassVar[type[nn.Module]]
     # The last layer of each residual branch of a block. A branch has three AdaLN vectors: gates first, scales, shifts.
     branches: ClassVar[tuple[str, ...]] = ("attn.proj", "ffn.fc2")
 
@@ -58,13 +61,9 @@ class NextScale(TransformerCosts, Model):
         self.level_embed = nn.Embedding(self.scales.K, C)
         self.token_embed = nn.Linear(c.z, C)
         self.shared_ada_ln = nn.Linear(C, 3 * len(self.branches) * C) if c.shared_adaln else None
-        self.blocks = nn.ModuleList(self.make_block(c.drop_path * i / max(1, c.depth - 1)) for i in range(c.depth))
+        self.blocks = stack(self.block, c)
         self.head = Head(C, c.vocab, c.ada_ln)
         initialise(self, self.small)
-
-    def make_block(self, drop_path: float) -> nn.Module:
-        """A block with `forward(x, cond, mask=None, cache=None)` and `make_cache(length)`."""
-        raise NotImplementedError
 
     def make_mask(self, scales: Scales, device: torch.device) -> Any:
         """What a block needs in order to keep teacher forcing causal; passed to it as `mask`."""
