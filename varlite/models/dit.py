@@ -21,8 +21,7 @@ from torch import nn
 from varlite.drawing import Rules, Step, guide
 from varlite.models.contract import Ability, Learns, Model, register, require
 from varlite.models.costs import Pass, TransformerCosts, What, block_formula, check_what
-from varlite.models.next_scale import initialise
-from varlite.models.stack import stack
+from varlite.models.stack import initialise, stack
 from varlite.models.var import VARConfig
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE

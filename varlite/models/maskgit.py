@@ -17,9 +17,8 @@ from torch import nn
 from varlite.drawing import Rules, Step, guide
 from varlite.models.contract import Ability, Model, register
 from varlite.models.costs import Pass, TransformerCosts, What, block_formula
-from varlite.models.next_scale import Condition, initialise
 from varlite.models.raster import RasterConfig
-from varlite.models.stack import stack
+from varlite.models.stack import Condition, initialise, stack
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 from varlite.transformer import Block, ClassEmbedding, Head
