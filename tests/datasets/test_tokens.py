@@ -15,16 +15,7 @@ from varlite.datasets.pixels import to_float
 from varlite.datasets.tokens import FreshTokens, cache_tokens, view_seed
 from varlite.tokenizer import VQVAE, fingerprint
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def data(tmp_path):
-    return str(image_folder(tmp_path / "images", per_class=30))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture
@@ -55,20 +46,13 @@ def test_a_second_call_does_not_run_the_encoder(data, encoded):
     assert len(encoded) == 4 and second.folder == first.folder
 
 
-def test_an_interrupted_call_is_resumed_where_it_was(data, encoded, monkeypatch, tmp_path):
-    tokenizer, images = tiny_tokenizer(), ImageFolder.images
-
-    def interrupted(self, indices):
-        if indices[0] == 32:
-            raise KeyboardInterrupt
-        return images(self, indices)
-
-    monkeypatch.setattr(ImageFolder, "images", interrupted)
+def test_an_interrupted_call_is_resumed_where_it_was(data, encoded, monkeypatch, tmp_path, break_off):
+    tokenizer, read = tiny_tokenizer(), break_off(ImageFolder, "images", 3)
     with pytest.raises(KeyboardInterrupt):
         cache_tokens(tokenizer, data, "train", batch=16)
-    monkeypatch.setattr(ImageFolder, "images", images)
     resumed = cache_tokens(tokenizer, data, "train", batch=16)
     assert encoded == [16, 16, 16, 6]
+    assert [int(indices[0]) for _, indices in read] == [0, 16, 32, 32, 48]
     monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "other"))
     whole = cache_tokens(tokenizer, data, "train", batch=54)
     assert (resumed.rows == whole.rows).all() and torch.equal(resumed.labels, whole.labels)
