@@ -10,7 +10,7 @@ import pytest
 import torch
 from examples import image_folder, tiny_tokenizer
 
-from varlite.datasets import ImageFolder, checksums, folders, open_dataset, pixels, tokens
+from varlite.datasets import ImageFolder, checksums, open_dataset, pixels, tokens
 from varlite.datasets.pixels import to_float
 from varlite.datasets.tokens import FreshTokens, cache_tokens, view_seed
 from varlite.tokenizer import VQVAE, fingerprint
@@ -154,7 +154,7 @@ def test_an_image_that_was_unreadable_for_a_moment_gets_tokens_of_its_own(data, 
             raise OSError(errno.EIO, "Input/output error")
         return read(path, *more, **named)
 
-    monkeypatch.setattr(folders, "read_image", fail)
+    monkeypatch.setattr("varlite.datasets.encoded.read_image", fail)
     for _ in range(2):
         cached = cache_tokens(tokenizer, data, "train", **how)
         assert cached.meta["skipped"] == dict.fromkeys(sorted(broken), "Input/output error")
