@@ -103,6 +103,25 @@ def varlite(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture
+def break_off(monkeypatch):
+    """Makes some calls of a function, by number from 1, end as Ctrl-C ends them; returns the list of all its calls."""
+
+    def at_calls(owner, name, *numbers):
+        function, calls = getattr(owner, name), []
+
+        def fragile(*arguments, **settings):
+            calls.append(arguments)
+            if len(calls) in numbers:
+                raise KeyboardInterrupt
+            return function(*arguments, **settings)
+
+        monkeypatch.setattr(owner, name, fragile)
+        return calls
+
+    return at_calls
+
+
+@pytest.fixture
 def quick_bench(monkeypatch):
     """`varlite bench` without turns of seconds and rests between them, and with a smaller product to compare with."""
     import children

@@ -133,8 +133,6 @@ def told(error: Exception) -> tuple[int, str]:
     refused = kind is RuntimeError and ("can't allocate memory" in message or "not enough memory" in message)
     if refused or kind is MemoryError or kind.__name__ == "OutOfMemoryError":
         return 1, "error: there is too little memory; a smaller --batch takes less"
-    if kind is RuntimeError and message.startswith("probability tensor contains"):
-        return 1, "error: the model's outputs are not finite: its training diverged (a smaller --lr may help)"
     if isinstance(error, ValueError | OSError | FloatingPointError):
         return 1, f"error: {message}"
     message = message if len(message) < 300 else message[:300] + " ..."

@@ -181,6 +181,8 @@ class PackedLinear(SamplingLayer):
 
 
 class Int8Linear(SamplingLayer):
+    """One of torch's dynamically quantized layers, which would otherwise be trained and saved without a word."""
+
     def __init__(self, layer: nn.Module):
         super().__init__()
         self.layer = layer

@@ -90,7 +90,8 @@ def scan(
     x, dt, A, b, c = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in (x_BlNE, dt_BlN, A_N, b_BlS, c_BlS))
     h = x.new_zeros(x.shape[0], *x.shape[2:], b.shape[-1]) if h_BNES is None else h_BNES
     outputs = []
-    with torch.autocast(x.device.type, enabled=False):
+    # Costs are counted on the meta device, which knows no autocast.
+    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
         pieces = (t.split(chunk, 1) for t in (x * dt[..., None], dt * A, b, c))
         for x_BTNE, rate_BTN, b_BTS, c_BTS in zip(*pieces, strict=True):
             log_decay_BNTU = segment_sums(rate_BTN.mT)

@@ -45,10 +45,7 @@ class LocalMixing(VAR):
     """VAR, each of whose tokens hears of its neighbours before it looks around."""
 
     abilities = VAR.abilities - {"schedules", "published names"}
-
-    def make_block(self, drop_path):
-        c = self.config
-        return LocalMixingBlock(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.ada_ln, drop_path)
+    block = LocalMixingBlock
 
     def make_mask(self, scales, device):
         return scales.lengths, scales.block_causal_mask(device)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from painted import mask, picture
 from PIL import Image
 
 from varlite import editing
@@ -18,18 +19,6 @@ def varlite(varlite):
 @pytest.fixture
 def edit(varlite, trained):
     return lambda *arguments: varlite("edit", "image.png", "--model", trained / "var", "--device", "cpu", *arguments)
-
-
-def picture(height, width):
-    y, x = np.mgrid[:height, :width]
-    return (255 * (x / width + y / height) / 2).astype(np.uint8)
-
-
-def mask(path, height=10, width=10, rows=slice(2, 6), columns=slice(4, 8), white=255, dtype=np.uint8):
-    values = np.zeros((height, width), dtype)
-    values[rows, columns] = white
-    Image.fromarray(values).save(path)
-    return path
 
 
 def pixels(path):

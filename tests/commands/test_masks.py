@@ -1,24 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from painted import mask, picture
 from PIL import Image
 
 from varlite.commands.masks import read_box, read_mask, veil
 from varlite.scales import Scales
 
 SCALES, SIZE = Scales.of([1, 2, 3, 5]), (10, 10)  # the tiny models: two pixels a token
-
-
-def picture(height, width):
-    y, x = np.mgrid[:height, :width]
-    return (255 * (x / width + y / height) / 2).astype(np.uint8)
-
-
-def mask(path, height=10, width=10, rows=slice(2, 6), columns=slice(4, 8), white=255, dtype=np.uint8):
-    values = np.zeros((height, width), dtype)
-    values[rows, columns] = white
-    Image.fromarray(values).save(path)
-    return path
 
 
 @pytest.mark.parametrize(("white", "dtype"), [(255, np.uint8), (1, np.uint8), (65535, np.uint16), (True, bool)])

@@ -220,16 +220,8 @@ def test_images_of_an_earlier_run_are_removed_and_others_refused(varlite, model,
     assert (out / "0001_00000.png").stat().st_mtime_ns == before
 
 
-def test_a_run_that_was_killed_does_not_stand_in_the_way_of_the_next(varlite, model, tmp_path, monkeypatch):
-    generate, made = sampling.generate, []
-
-    def fragile(*arguments, **settings):
-        made.append(1)
-        if len(made) == 2:
-            raise KeyboardInterrupt
-        return generate(*arguments, **settings)
-
-    monkeypatch.setattr(sampling, "generate", fragile)
+def test_a_run_that_was_killed_does_not_stand_in_the_way_of_the_next(varlite, model, tmp_path, break_off):
+    break_off(sampling, "generate", 2)
     words = ["sample", "--model", model, "--num-per-class", 2, "--batch", 1, "--out", "a"]
     assert varlite(*words)[0] == 130 and len(files(tmp_path / "a")) == 2
     assert varlite(*words)[0] == 0 and len(files(tmp_path / "a")) == 5

@@ -1,22 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from examples import image_folder, tiny_tokenizer
+from examples import tiny_tokenizer
 
 from varlite.datasets import ImageFolder
 from varlite.datasets.latents import CACHES, LatentCache
 from varlite.datasets.pixels import to_float
 from varlite.datasets.tokens import TokenCache, cache_tokens
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def data(tmp_path):
-    return str(image_folder(tmp_path / "images", per_class=30))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def latents(tokenizer, data, **more):
@@ -43,18 +35,11 @@ def test_tokens_and_latents_of_the_same_images_lie_beside_each_other(data):
     assert torch.equal(kept["tokens"].labels, kept["latents"].labels)
 
 
-def test_an_interrupted_call_is_resumed_and_mirror_images_have_rows_of_their_own(data, monkeypatch):
-    tokenizer, images = tiny_tokenizer(), ImageFolder.images
-
-    def interrupted(self, indices):
-        if indices[0] == 32:
-            raise KeyboardInterrupt
-        return images(self, indices)
-
-    monkeypatch.setattr(ImageFolder, "images", interrupted)
+def test_an_interrupted_call_is_resumed_and_mirror_images_have_rows_of_their_own(data, break_off):
+    tokenizer = tiny_tokenizer()
+    break_off(ImageFolder, "images", 3)
     with pytest.raises(KeyboardInterrupt):
         latents(tokenizer, data, batch=16, flip=True)
-    monkeypatch.setattr(ImageFolder, "images", images)
     resumed, plain = latents(tokenizer, data, batch=16, flip=True), latents(tokenizer, data, batch=16)
     assert (resumed.rows[::2] == plain.rows).all() and (resumed.rows[1::2] != plain.rows).any((1, 2, 3)).all()
 

@@ -10,21 +10,12 @@ import pytest
 import torch
 from examples import image_folder, tiny_tokenizer
 
-from varlite.datasets import ImageFolder, checksums, folders, open_dataset, pixels, tokens
+from varlite.datasets import ImageFolder, checksums, open_dataset, pixels, tokens
 from varlite.datasets.pixels import to_float
 from varlite.datasets.tokens import FreshTokens, cache_tokens, view_seed
 from varlite.tokenizer import VQVAE, fingerprint
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def data(tmp_path):
-    return str(image_folder(tmp_path / "images", per_class=30))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture
@@ -55,20 +46,13 @@ def test_a_second_call_does_not_run_the_encoder(data, encoded):
     assert len(encoded) == 4 and second.folder == first.folder
 
 
-def test_an_interrupted_call_is_resumed_where_it_was(data, encoded, monkeypatch, tmp_path):
-    tokenizer, images = tiny_tokenizer(), ImageFolder.images
-
-    def interrupted(self, indices):
-        if indices[0] == 32:
-            raise KeyboardInterrupt
-        return images(self, indices)
-
-    monkeypatch.setattr(ImageFolder, "images", interrupted)
+def test_an_interrupted_call_is_resumed_where_it_was(data, encoded, monkeypatch, tmp_path, break_off):
+    tokenizer, read = tiny_tokenizer(), break_off(ImageFolder, "images", 3)
     with pytest.raises(KeyboardInterrupt):
         cache_tokens(tokenizer, data, "train", batch=16)
-    monkeypatch.setattr(ImageFolder, "images", images)
     resumed = cache_tokens(tokenizer, data, "train", batch=16)
     assert encoded == [16, 16, 16, 6]
+    assert [int(indices[0]) for _, indices in read] == [0, 16, 32, 32, 48]
     monkeypatch.setenv("VARLITE_CACHE", str(tmp_path / "other"))
     whole = cache_tokens(tokenizer, data, "train", batch=54)
     assert (resumed.rows == whole.rows).all() and torch.equal(resumed.labels, whole.labels)
@@ -170,7 +154,7 @@ def test_an_image_that_was_unreadable_for_a_moment_gets_tokens_of_its_own(data, 
             raise OSError(errno.EIO, "Input/output error")
         return read(path, *more, **named)
 
-    monkeypatch.setattr(folders, "read_image", fail)
+    monkeypatch.setattr("varlite.datasets.encoded.read_image", fail)
     for _ in range(2):
         cached = cache_tokens(tokenizer, data, "train", **how)
         assert cached.meta["skipped"] == dict.fromkeys(sorted(broken), "Input/output error")

@@ -36,16 +36,8 @@ def test_samples_kept_in_a_folder_score_the_same_except_for_what_was_drawn(small
     assert "drawn_tokens: the images do not come with the tokens" in given["left_out"]["drawn_tokens"]
 
 
-def test_broken_off_it_goes_on_with_the_images_and_tokens_that_are_kept(small, cache, quick_panel, monkeypatch):
-    unbroken, generate, made = evaluate(panel(small))["panel"], samples.generate, []
-
-    def fragile(*arguments, **settings):
-        made.append(1)
-        if len(made) == 2:
-            raise KeyboardInterrupt
-        return generate(*arguments, **settings)
-
-    monkeypatch.setattr(samples, "generate", fragile)
+def test_broken_off_it_goes_on_with_the_images_and_tokens_that_are_kept(small, cache, quick_panel, break_off):
+    unbroken, made = evaluate(panel(small))["panel"], break_off(samples, "generate", 2)
     with pytest.raises(KeyboardInterrupt):
         evaluate(panel(small))
     assert evaluate(panel(small))["panel"] == unbroken and len(made) == 4

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from metrics import request
@@ -56,7 +57,7 @@ def of_still_life(monkeypatch, folder, kind):
     (folder / "mine").mkdir()
     (folder / "mine" / "card.json").write_text('{"training": {"data": "still-life"}}')
     monkeypatch.setattr(model_cards, "what_is", lambda name, weights: kind)
-    monkeypatch.setattr(model_cards, "on_test_split", lambda name, kind, data: {"scored_on": data})
+    monkeypatch.setattr(model_cards, "on_test_split", lambda request, kind, data, device: {"scored_on": data})
     monkeypatch.setattr(model_cards, "reader_ships", lambda: True)
     monkeypatch.setattr(model_cards, "score_by_truth", lambda *asked: {"coherent": 0.5})
 
@@ -75,6 +76,20 @@ def test_a_tokenizer_is_too_and_data_that_are_named_come_first(monkeypatch, tmp_
     of_still_life(monkeypatch, tmp_path, "tokenizer")
     assert evaluate_any(Request("mine"))["command"] == "varlite evaluate --model mine --data still-life"
     assert evaluate_any(Request("mine"), data="cifar10")["scores"] == {"scored_on": "cifar10"}
+
+
+def test_on_other_data_a_model_is_opened_as_it_was_asked_for(monkeypatch):
+    opened = {}
+
+    def load(name, weights, **others):
+        opened.update({"name": name, "weights": weights}, **others)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(model_cards, "load", load)
+    monkeypatch.setattr(model_cards, "what_is", lambda name, weights: "published")
+    with pytest.raises(ValueError, match="enough"):
+        evaluate_any(Request("var-d16", weights=Path("mine"), dials=("steps=2",)), data="cifar10", device="cpu")
+    assert opened == {"name": "var-d16", "weights": Path("mine"), "device": "cpu", "dials": ("steps=2",)}
 
 
 def test_with_a_reference_features_metrics_or_samples_of_ones_own_samples_are_scored(monkeypatch, tmp_path):

@@ -50,16 +50,9 @@ def test_samples_of_an_earlier_larger_run_are_removed_and_others_images_refused(
         evaluate(images)
 
 
-def test_a_run_between_does_not_mix_its_samples_into_one_that_is_resumed(small, cache, tmp_path, monkeypatch):
-    generate, made, folder = samples.generate, [], tmp_path / "png"
-
-    def fragile(*arguments, **settings):
-        made.append(1)
-        if len(made) == 4:
-            raise KeyboardInterrupt
-        return generate(*arguments, **settings)
-
-    monkeypatch.setattr(samples, "generate", fragile)
+def test_a_run_between_does_not_mix_its_samples_into_one_that_is_resumed(small, cache, tmp_path, break_off):
+    folder = tmp_path / "png"
+    break_off(samples, "generate", 4)
     with pytest.raises(KeyboardInterrupt):
         evaluate(request(small, samples=folder))
     other = evaluate(request(small, seed=1, samples=folder))

@@ -54,18 +54,10 @@ def test_an_evaluation_repeated_gives_identical_numbers_and_leaves_nothing_behin
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_broken_off_at_any_point_it_ends_with_the_same_numbers(small, cache, monkeypatch, seed):
+def test_broken_off_at_any_point_it_ends_with_the_same_numbers(small, cache, break_off, seed):
     unbroken = evaluate(request(small))
-    made, stop = [], sorted(random.Random(seed).sample(range(8), 2))
-    generate = samples.generate
-
-    def fragile(*arguments, **settings):
-        made.append(arguments[2])
-        if len(made) - 1 in stop:
-            raise KeyboardInterrupt
-        return generate(*arguments, **settings)
-
-    monkeypatch.setattr(samples, "generate", fragile)
+    stop = random.Random(seed).sample(range(1, 9), 2)
+    made = break_off(samples, "generate", *stop)
     for _ in stop:
         with pytest.raises(KeyboardInterrupt):
             evaluate(request(small))

@@ -34,7 +34,8 @@ def test_a_second_one_is_refused_and_told_who_has_it(tmp_path, flock):
     hold(tmp_path / ".lock", BUSY).release()
 
 
-def test_one_that_waits_gets_it_in_the_end(tmp_path, flock, capsys):
+@pytest.mark.parametrize("busy", [BUSY, ""])
+def test_one_that_waits_gets_it_in_the_end_and_says_what_it_is_told_to(tmp_path, flock, capsys, busy):
     held = threading.Event()
 
     def first():
@@ -46,9 +47,10 @@ def test_one_that_waits_gets_it_in_the_end(tmp_path, flock, capsys):
     thread = threading.Thread(target=first)
     thread.start()
     held.wait()
-    hold(tmp_path / ".lock", BUSY, wait=True).release()
+    hold(tmp_path / ".lock", busy, wait=True).release()
     thread.join()
-    assert f"in use by process {os.getpid()} on this host" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"in use by process {os.getpid()} on this host" in said if busy else said == ""
 
 
 def test_the_lock_of_a_killed_process_of_this_host_is_taken_over(tmp_path, flock):

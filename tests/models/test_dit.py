@@ -111,20 +111,12 @@ def train(trained, out, **options):
     return load(out)[0], without_clock(log)
 
 
-def test_a_training_on_latents_learns_and_is_the_same_resumed_or_in_parts(trained, tiny_dit, tmp_path, monkeypatch):
+def test_a_training_on_latents_learns_and_is_the_same_resumed_or_in_parts(trained, tiny_dit, tmp_path, break_off):
     whole, log = train(trained, tmp_path / "whole")
     assert log[-1]["val_loss"] < log[0]["loss"] and whole.std_Z11.min() > 0 and not (whole.std_Z11 == 1).any()
-    step = loop.checked_step
-
-    def dies(training, number):
-        if number == 8:
-            raise KeyboardInterrupt
-        return step(training, number)
-
-    monkeypatch.setattr(loop, "checked_step", dies)
+    break_off(loop, "checked_step", 9)
     with pytest.raises(KeyboardInterrupt):
         train(trained, tmp_path / "resumed")
-    monkeypatch.setattr(loop, "checked_step", step)
     resumed, same_log = train(trained, tmp_path / "resumed")
     parts, _ = train(trained, tmp_path / "parts", accumulate=4)
     assert same_log[-1] == log[-1]

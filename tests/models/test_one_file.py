@@ -53,9 +53,7 @@ class RotaryBlock(Block):
 
 
 class Rotary(VAR):
-    def make_block(self, drop_path):
-        c = self.config
-        return RotaryBlock(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.ada_ln, drop_path)
+    block = RotaryBlock
 
 
 register("rotary", Rotary, RotaryConfig)

@@ -76,19 +76,11 @@ def test_other_labels_are_drawn_from_those_of_the_data(trained, presets, tmp_pat
     assert all(torch.equal(a, b) for a, b in zip(seen[::2], seen[1::2], strict=True))  # start and learner see the same
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_weights(trained, presets, tmp_path, monkeypatch):
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(trained, presets, tmp_path, break_off):
     whole = run(trained, tmp_path / "whole")
-    step = Alignment.step
-    with monkeypatch.context() as patch:
-
-        def fragile(self, i):
-            if i == 9:  # a checkpoint was written after step 7
-                raise KeyboardInterrupt
-            return step(self, i)
-
-        patch.setattr(Alignment, "step", fragile)
-        with pytest.raises(KeyboardInterrupt):
-            run(trained, tmp_path / "parts")
+    break_off(Alignment, "step", 10)  # a checkpoint was written after seven
+    with pytest.raises(KeyboardInterrupt):
+        run(trained, tmp_path / "parts")
     parts = run(trained, tmp_path / "parts")
     assert all(torch.equal(a, read_model(parts)[1][name]) for name, a in read_model(whole)[1].items())
     assert without_clock(log_of(tmp_path / "whole")) == without_clock(log_of(tmp_path / "parts"))

@@ -3,25 +3,13 @@ import json
 import pytest
 import torch
 
-from varlite.datasets.fashion import FashionMNIST
 from varlite.evaluation.classifier import load_classifier
 from varlite.training import train_classifier as module
 from varlite.training.options import Options
 from varlite.training.train_classifier import train_classifier
 
 
-@pytest.fixture(autouse=True)
-def few_test_images(monkeypatch):
-    def open_few(name, split, *more):
-        dataset = FashionMNIST(split)
-        if split == "test":
-            dataset.labels, dataset.all_images = dataset.labels[:200], dataset.all_images[:200]
-        return dataset
-
-    monkeypatch.setattr(module, "open_dataset", open_few)
-
-
-def test_a_classifier_learns_and_a_stop_in_between_changes_nothing(tmp_path, monkeypatch):
+def test_a_classifier_learns_and_a_stop_in_between_changes_nothing(few_test_images, tmp_path, monkeypatch):
     options = Options(device="cpu", steps=12, batch=64, recipe=("warmup=2",))
     whole, broken = (load_classifier(train_classifier(tmp_path / "whole", options)), tmp_path / "broken")
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]

@@ -2,11 +2,9 @@ import json
 
 import torch
 
-from varlite.datasets.fashion import FashionMNIST
 from varlite.evaluation.classifier import Classifier
 from varlite.evaluation.feature_net import FeatureNet, load_features
 from varlite.evaluation.judges.second_classifier import SecondClassifier
-from varlite.training import train_classifier as module
 from varlite.training.options import Options
 from varlite.training.train_features import damaged, train_features
 
@@ -50,14 +48,7 @@ def test_it_has_other_layers_than_the_networks_that_score():
     assert shapes(FeatureNet(10)).isdisjoint(shapes(Classifier(10)) | shapes(SecondClassifier(10)))
 
 
-def test_it_learns_both_tasks_and_ships_in_half_precision(tmp_path, monkeypatch):
-    def few(name, split, *more):
-        dataset = FashionMNIST(split)
-        if split == "test":
-            dataset.labels, dataset.all_images = dataset.labels[:200], dataset.all_images[:200]
-        return dataset
-
-    monkeypatch.setattr(module, "open_dataset", few)
+def test_it_learns_both_tasks_and_ships_in_half_precision(few_test_images, tmp_path):
     path = train_features(tmp_path, Options(device="cpu", steps=16, batch=32, recipe=("warmup=2",)))
     log = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert log["val_accuracy"] > 0.2 and 0 < log["damage"] < 1 and path.stat().st_size < 1e6

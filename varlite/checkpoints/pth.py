@@ -145,12 +145,11 @@ def transformer_config(tensors: dict[str, torch.Tensor], source: Path | str, hea
     )
 
 
-def tokenizer_config(
-    tensors: dict[str, torch.Tensor], source: Path | str, scales: Scales, phi_ratio: float = 0.5, znorm: bool = False
-) -> TokenizerConfig:
+def tokenizer_config(tensors: dict[str, torch.Tensor], source: Path | str, scales: Scales) -> TokenizerConfig:
     """Configuration of a published tokenizer, read off its state dict.
 
-    The sides of the scales, phi's ratio and the kind of lookup leave no trace in the file and are arguments.
+    The sides of the scales leave no trace in the file and are an argument; nor do phi's ratio and the kind of lookup,
+    which are taken to be the published ones.
     """
     missing = {"encoder.conv_in.weight", "quantize.embedding.weight", "quant_conv.weight"} - set(tensors)
     if missing:
@@ -197,8 +196,6 @@ def tokenizer_config(
         decoder_blocks=tuple(len(level) for level in decoder),
         scales=scales.sides,
         phi_shared=shared,
-        phi_ratio=phi_ratio,
-        znorm=znorm,
     )
 
 

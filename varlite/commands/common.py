@@ -23,7 +23,7 @@ Data = Annotated[
         "data set of Hugging Face saved on disk, or hf:NAME."
     ),
 ]
-Precision = Literal["float32", "bfloat16", "float16", "int8"]
+Precision = Literal["float32", "bfloat16", "float16", "int8"]  # as in inference.py, which imports torch
 GRID_COLUMNS = 10
 
 

@@ -54,8 +54,8 @@ def tokenize(
 ) -> None:
     """Encode a dataset into token maps, once; `varlite train` finds them. Interrupted, it goes on where it was.
 
-    They lie in VARLITE_CACHE, two bytes a token. Images that cannot be read are counted, and
-    the next one stands in for each.
+    They lie in VARLITE_CACHE, two bytes a token. Images that cannot be read are named, and the next one stands in for
+    each.
 
     Args:
         tokenizer: a preset, or a folder written by `varlite train-tokenizer`.

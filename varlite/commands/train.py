@@ -1,4 +1,5 @@
-"""`varlite train-tokenizer`, `tune-decoder`, `train` and `train-classifier`: the same command again goes on."""
+"""`varlite train`, `train-tokenizer`, `tune-decoder`, and the trainings of networks that score: the same command again
+goes on."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, get_args
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
+Device = Literal["auto", "cpu", "cuda", "mps"]  # as in common.py, which imports tyro
 
 
 def verify(device: Device = "auto", out: Path | None = None) -> None:

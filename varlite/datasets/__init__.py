@@ -52,9 +52,8 @@ def open_dataset(
 ) -> Dataset:
     """A dataset by name, or what `varlite.datasets.sources` reads, for images of `size` (H, W) with `channels`, 1 or 3.
 
-    `split` is "train" or "test"; `unreadable` is the share of the images that may be unreadable;
-    for `as_published` see `Dataset`.
-    Raises ValueError or FileNotFoundError for what is not there, ValueError for a share outside [0, 1].
+    `split` is "train" or "test"; `unreadable` is the share of the images that may be unreadable; for `as_published` see
+    `Dataset`. Raises ValueError or FileNotFoundError for what is not there, ValueError for a share outside [0, 1].
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")

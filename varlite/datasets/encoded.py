@@ -139,6 +139,16 @@ class EncodedImages:
         )
 
 
+class ImageFiles(EncodedImages):
+    """Pictures that are files below `root`."""
+
+    def content(self, i: int) -> bytes:
+        return (self.root / self.names[i]).read_bytes()
+
+    def picture(self, i: int) -> Image.Image:
+        return read_image(f"{self.root}/{self.names[i]}", self.size, self.channels, in_full=self.as_published)
+
+
 def every_tenth(labels: np.ndarray) -> np.ndarray:
     """Which images are for testing: every tenth of all, unless its class would have none left to train on."""
     tenth = np.arange(len(labels)) % 10 == 0

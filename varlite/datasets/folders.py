@@ -4,16 +4,15 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from varlite.datasets.checksums import content_checksum
-from varlite.datasets.encoded import EncodedImages, every_tenth
+from varlite.datasets.encoded import ImageFiles, every_tenth
 from varlite.datasets.layout import Layout, LeftOut, Pictures, find_layout, sub_folders
-from varlite.datasets.pixels import SUFFIXES, read_image
+from varlite.datasets.pixels import SUFFIXES
 from varlite.io.places import expand_home
 
 
-class ImageFolder(EncodedImages):
+class ImageFolder(ImageFiles):
     """One's own images, a sub-folder for each class (the layout of ImageNet).
 
     Sub-folders such as `train` and `val` or `test` are the splits; otherwise every tenth image is the test split, but
@@ -39,12 +38,6 @@ class ImageFolder(EncodedImages):
             f"{self.classes[label]}/{name[start:]}" for label, name in zip(self._own_labels, self.names, strict=True)
         ]
         return content_checksum(self.root, self.names, labels)
-
-    def picture(self, i: int) -> Image.Image:
-        return read_image(f"{self.root}/{self.names[i]}", self.size, self.channels, in_full=self.as_published)
-
-    def content(self, i: int) -> bytes:
-        return (self.root / self.names[i]).read_bytes()
 
 
 def list_split(layout: Layout, split: str) -> tuple[list[str], list[int], LeftOut]:
@@ -76,8 +69,6 @@ def list_split(layout: Layout, split: str) -> tuple[list[str], list[int], LeftOu
     return names, labels, left_out
 
 
-def images_in(folder: Path, root: Path) -> list[str]:
-    """Paths below `root` of the images in `folder`, however deep, in an order that names alone decide."""
-    below = folder.relative_to(root).as_posix()
-    prefix = "" if below == "." else f"{below}/"
-    return [prefix + name for name in Pictures(folder, [""]).names[0]]
+def images_in(folder: Path) -> list[str]:
+    """Paths below a folder of the images in it, however deep, in an order that names alone decide."""
+    return Pictures(folder, [""]).names[0]

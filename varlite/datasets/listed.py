@@ -6,12 +6,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from varlite.datasets.checksums import content_checksum
-from varlite.datasets.encoded import EncodedImages, every_tenth
+from varlite.datasets.encoded import ImageFiles, every_tenth
 from varlite.datasets.layout import shortened
-from varlite.datasets.pixels import read_image
 from varlite.datasets.splits import split_rows
 from varlite.io.class_names import natural_key
 
@@ -22,7 +20,7 @@ SPLIT = ("split", "subset", "partition", "fold", "set")
 LOOKED_AT = 100
 
 
-class ListedImages(EncodedImages):
+class ListedImages(ImageFiles):
     """Images listed in a CSV or TSV, in the order of its lines: a path, from the list's folder on, and a label.
 
     The first line may name the columns, such as path, label and split; otherwise they are the first two. Labels are
@@ -59,12 +57,6 @@ class ListedImages(EncodedImages):
         """SHA-256 of each image's class, path as it is listed and content."""
         labels = [f"{self.classes[c]}/{name}" for c, name in zip(self._own_labels, self.names, strict=True)]
         return content_checksum(self.root, self.names, labels)
-
-    def picture(self, i: int) -> Image.Image:
-        return read_image(f"{self.root}/{self.names[i]}", self.size, self.channels, in_full=self.as_published)
-
-    def content(self, i: int) -> bytes:
-        return (self.root / self.names[i]).read_bytes()
 
 
 def read_list(path: Path) -> tuple[list[str], list[str], list[str]]:

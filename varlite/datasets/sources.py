@@ -88,7 +88,7 @@ READERS: dict[str, Callable[..., Any]] = {
 def files_in(folder: Path, suffix: str) -> list[Path]:
     """The archives or tables in a folder, or in its sub-folders for training and testing, sorted as people count.
 
-    None where sub-folders hold images: an archive beside those is a copy of them.
+    None are given where sub-folders hold images: an archive beside those is a copy of them.
     """
     inner = [folder / name for name in sub_folders(folder)]
     splits = [path for path in inner if any(p.fullmatch(path.name.lower()) for p in (TRAIN, *TEST))]

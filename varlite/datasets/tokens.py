@@ -116,7 +116,7 @@ class FreshTokens:
     def batch(self, indices: torch.Tensor, passes: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """(bytes (B, channels, H, W), labels (B,)) of the given images, as they are seen after so many passes."""
         img = self.dataset.images(indices, view_seed(self.seed, passes), self.flip)
-        return img, self.dataset.labels[indices]  # after the images: see ImageFolder
+        return img, self.dataset.labels[indices]  # after the images: see EncodedImages
 
     def label(self, indices: torch.Tensor) -> torch.Tensor:
         """Labels (B,) of the given images."""
@@ -243,7 +243,7 @@ def _views(dataset: Dataset, rows: torch.Tensor, about: dict[str, Any]) -> tuple
     for view in range(about["views"]):
         random = (view_seed(about["seed"], view), about["flip"]) if about["views"] > 1 else ()
         img.append(dataset.images(rows, *random))
-        label_B.append(dataset.labels[rows])  # after the images: see ImageFolder
+        label_B.append(dataset.labels[rows])  # after the images: see EncodedImages
     if about["flip"] and about["views"] == 1:
         img, label_B = [img[0], img[0].flip(-1)], 2 * label_B
     return torch.stack(img, 1).flatten(0, 1), torch.stack(label_B, 1).flatten()

@@ -54,7 +54,7 @@ class Folder:
 
     def __init__(self, folder: Path, channels: int):
         self.folder, self.channels = folder, channels
-        self.names = [name.removeprefix("./") for name in images_in(folder, folder)]
+        self.names = images_in(folder)
         if not self.names:
             raise ValueError(f"{folder} holds no images")
         self.size = (0, 0)

@@ -71,15 +71,15 @@ def evaluate_any(
             images = test.images(torch.arange(len(test.labels)))
             scores = {"accuracy": accuracy(CLASSIFIERS[str(kind)](weights_file(name)), images, test.labels)}
         elif data != "fashion":
-            scores, given = on_test_split(name, kind, data), {"data": data}
+            scores, given = on_test_split(request, kind, data, device), {"data": data}
             if data == "still-life" and reader_ships():
                 if kind != "tokenizer":
                     given |= {"num": request.num or default_num(10), "seed": request.seed, **request.settings}
                 scores |= rounded(score_by_truth(name, kind, request, device))
         else:
             given = {"num": request.num or default_num(10)}
-            scores = score_tokenizer(load_tokenizer(name), **given)
-        line = command("evaluate", model=name, **given)
+            scores = score_tokenizer(load_tokenizer(name, device=device), **given)
+        line = command("evaluate", model=name, weights=request.weights, **given, dials=request.dials or None)
         result = {"model": name, "command": line, "settings": given, "scores": scores}
         if out is not None:
             write_json(out, result)
@@ -114,13 +114,14 @@ def trained_on(request: Request) -> str:
     return read_card(request.model).get("training", {}).get("data", "fashion")
 
 
-def on_test_split(name: str, kind: str | None, data: str) -> dict[str, Any]:
-    """The scores that need no classifier, on the test split of any data."""
+def on_test_split(request: Request, kind: str | None, data: str, device: str | torch.device) -> dict[str, Any]:
+    """The scores of a model that need no classifier, on the test split of any data."""
+    name = request.model
     if kind == "tokenizer":
-        tokenizer = load_tokenizer(name)
+        tokenizer = load_tokenizer(name, device=device)
         test = open_dataset(data, "test", tokenizer.image_size(), tokenizer.config.channels)
         return rounded(validate_tokenizer(tokenizer, batches_of(test)))
-    model, tokenizer = load(name)
+    model, tokenizer = load(name, request.weights, device=device, dials=request.dials)
     cache = cache_tokens(tokenizer, data, "test", kept=CACHES[model.learns])
     if len(cache.meta["classes"]) != model.config.classes:
         raise ValueError(f"data: {data} has {len(cache.meta['classes'])} classes, {name} has {model.config.classes}")

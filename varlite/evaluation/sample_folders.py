@@ -47,7 +47,7 @@ def read_record(folder: Path, file: str = RECORD) -> dict[str, Any] | None:
 
 def images_of(folder: Path) -> set[str]:
     """Paths of all images in a folder and below; none if it does not exist."""
-    return set() if not folder.exists() else {name.removeprefix("./") for name in images_in(folder, folder)}
+    return set(images_in(folder)) if folder.exists() else set()
 
 
 def check_left_over(folder: Path) -> None:

@@ -69,9 +69,8 @@ def beside(scores: dict[str, Any], baselines: dict[str, tuple[Work, RealImages]]
 
     floor_fd: of real training images, equally many. unpaired_reconstruction_fd: of their reconstructions, the best that
     a model on these tokens can hope for. reconstruction_fd, and fd_ratio to it, are of reconstructions of test images,
-    whose originals are in the reference. Which 2,000 images are taken moves either by 0.05, more than the pairing does
-    (1.37 and 1.41 on average for fashion-vq, 1.24 and 1.23 of 10,000 images); of real images it halves the distance.
-    The ratio compares models of one tokenizer only: it rises when the tokenizer gets better.
+    whose originals are in the reference. The ratio compares models of one tokenizer only: it rises when the tokenizer
+    gets better.
     """
     found: dict[str, float] = {}
     for name, (work, images) in baselines.items():

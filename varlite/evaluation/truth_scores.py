@@ -60,7 +60,7 @@ def score_by_truth(name: str, kind: str | None, request: Request, device: str | 
         judged = judge_samples(reader, again, test.labels[rows], limit)
         return {f"read_{factor}": share for factor, share in found.items()} | {"coherent": judged["coherent"]}
     samples = Samples(name, request.weights, request.num, request.seed, request.settings, request.precision,
-                      torch.device(device))  # fmt: skip
+                      torch.device(device), request.dials)  # fmt: skip
     n = len(samples)
     images = torch.cat([samples.batch(slice(i, min(i + 64, n))) for i in range(0, n, 64)])
     limit = coherence_limit(reader, reconstruct(samples.tokenizer, real))

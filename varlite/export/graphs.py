@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from varlite.models.next_scale import Condition
+from varlite.models.stack import Condition
 from varlite.quantizer import phi_index
 from varlite.tokenizer import VQVAE
 from varlite.transformer import KVCache

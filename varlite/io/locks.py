@@ -26,7 +26,7 @@ def hold(path: Path, busy: str, wait: bool = False) -> BaseFileLock:
         lock.acquire(blocking=False)
     except Timeout:
         message = busy.format(holder=holder(path))
-        if not flock:
+        if message and not flock:
             message += f". This file system has no flock: if that process has ended, delete {path}"
         if not wait:
             raise OSError(message) from None

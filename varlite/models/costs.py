@@ -5,12 +5,13 @@ A FLOP is an addition or a multiplication within a matrix product or convolution
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -55,7 +56,7 @@ class TransformerCosts:
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
-        if "make_block" in vars(cls) and "flops_by_part" not in vars(cls):
+        if "block" in vars(cls) and "flops_by_part" not in vars(cls):
             cls.flops_by_part = TransformerCosts.__dict__["flops_by_part"]  # type: ignore[method-assign]
 
     @classmethod
@@ -159,6 +160,17 @@ def block_formula(cls: Any, config: Any, what: What = "forward") -> dict[str, in
     return {name: times * count for name, count in parts.items()}
 
 
+class Counted(nn.Module):
+    """Runs a model within a module: only then does the counter know the names of layers that `step` calls."""
+
+    def __init__(self, model: nn.Module, run: Callable[[], Any]):
+        super().__init__()
+        self.model, self.run = model, run
+
+    def forward(self) -> None:
+        self.run()
+
+
 @lru_cache(maxsize=256)
 def _counted(cls: Any, text: str, config: Any, by_step: bool) -> tuple[tuple[str, int], ...]:
     model = on_meta(cls, config(**json.loads(text))).eval().requires_grad_(False)
@@ -167,14 +179,15 @@ def _counted(cls: Any, text: str, config: Any, by_step: bool) -> tuple[tuple[str
     def tokens(start: int, end: int) -> torch.Tensor:
         return torch.empty(1, end - start, Z, device="meta")
 
+    def step_by_step() -> None:
+        given, cache = model.condition(label_B), model.make_cache()
+        for k, span in enumerate(spans):
+            model.step(tokens(*span) if k else None, given, k, cache)
+
+    work = Counted(model, step_by_step if by_step else lambda: model(tokens(spans[0][1], model.scales.total), label_B))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad(), torch.device("meta"):
-        if by_step:
-            given, cache = model.condition(label_B), model.make_cache()
-            for k, span in enumerate(spans):
-                model.step(tokens(*span) if k else None, given, k, cache)
-        else:
-            model(tokens(spans[0][1], model.scales.total), label_B)
-    counts = {name.partition(".")[2]: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+        work()
+    counts = {name.partition(".model.")[2]: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     parts = [name for name, _ in model.named_children() if name != "blocks"]
     parts += [f"blocks.{i}.{name}" for i, block in enumerate(model.blocks) for name, _ in block.named_children()]
     found: dict[str, int] = {}

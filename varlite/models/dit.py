@@ -21,7 +21,7 @@ from torch import nn
 from varlite.drawing import Rules, Step, guide
 from varlite.models.contract import Ability, Learns, Model, register, require
 from varlite.models.costs import Pass, TransformerCosts, What, block_formula, check_what
-from varlite.models.next_scale import initialise
+from varlite.models.stack import initialise, stack
 from varlite.models.var import VARConfig
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
@@ -95,9 +95,7 @@ class DiT(TransformerCosts, Model):
         self.class_embed, self.time_embed = ClassEmbedding(c.classes, c.width), TimeEmbedding(c.width)
         self.pos_LC = nn.Parameter(torch.empty(l, c.width))
         self.token_embed = nn.Linear(c.z, c.width)
-        hidden = round(c.width * c.ffn_ratio)
-        rates = [c.drop_path * i / max(1, c.depth - 1) for i in range(c.depth)]
-        self.blocks = nn.ModuleList(Block(c.width, c.heads, hidden, c.attn_norm, "own", rate) for rate in rates)
+        self.blocks = stack(Block, c)
         self.head = Head(c.width, c.z, "own")
         initialise(self)
         nn.init.zeros_(self.head.linear.weight)

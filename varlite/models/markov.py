@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from varlite.models.contract import Ability, register
 from varlite.models.costs import block_formula
@@ -49,11 +48,8 @@ class Markov(VAR):
     abilities: ClassVar[frozenset[Ability]] = frozenset(
         ("cache", "guidance", "logits", "editing", "schedules", "likelihood")
     )
+    block = MarkovBlock
     flops_by_part = classmethod(block_formula)
-
-    def make_block(self, drop_path: float) -> nn.Module:
-        c = self.config
-        return MarkovBlock(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.ada_ln, drop_path)
 
     def make_mask(self, scales: Scales, device: torch.device) -> torch.Tensor:
         level_L = scales.levels(device)

@@ -17,8 +17,8 @@ from torch import nn
 from varlite.drawing import Rules, Step, guide
 from varlite.models.contract import Ability, Model, register
 from varlite.models.costs import Pass, TransformerCosts, What, block_formula
-from varlite.models.next_scale import Condition, initialise
 from varlite.models.raster import RasterConfig
+from varlite.models.stack import Condition, initialise, stack
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 from varlite.transformer import Block, ClassEmbedding, Head
@@ -56,9 +56,7 @@ class MaskGIT(TransformerCosts, Model):
         self.pos_start = nn.Parameter(torch.empty(1, c.width))  # what stands for a hidden token
         self.pos_LC = nn.Parameter(torch.empty(self.scales.total, c.width))
         self.token_embed = nn.Linear(c.z, c.width)
-        hidden = round(c.width * c.ffn_ratio)
-        rates = [c.drop_path * i / max(1, c.depth - 1) for i in range(c.depth)]
-        self.blocks = nn.ModuleList(Block(c.width, c.heads, hidden, c.attn_norm, "own", rate) for rate in rates)
+        self.blocks = stack(Block, c)
         self.head = Head(c.width, c.vocab, "own")
         initialise(self)
 

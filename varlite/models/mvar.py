@@ -76,6 +76,7 @@ class MVAR(VAR):
     at 4.597 and 4.604; what the difference does to the large models is not known.
     """
 
+    block: ClassVar[type[nn.Module]] = MVARBlock
     branches = ("attn.proj", "mamba.out_proj", "ffn.fc2")
     published_mark = "blocks.0.mamba.A_log"
 
@@ -91,10 +92,6 @@ class MVAR(VAR):
     @property
     def small(self) -> tuple[str, ...]:
         return ("attn.proj", "ffn.fc2") if self.config.published_start else self.branches
-
-    def make_block(self, drop_path: float) -> nn.Module:
-        c = self.config
-        return MVARBlock(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.ada_ln, drop_path)
 
     def make_mask(self, scales: Scales, device: torch.device) -> tuple[int, ...]:  # type: ignore[override]
         return scales.lengths

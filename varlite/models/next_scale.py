@@ -4,8 +4,6 @@ label -> class embedding -> x_0           tokenizer.inputs(idx) -> x_1 .. x_{K-1
 [x_0 | x_1 | .. | x_{K-1}] + position + level -> blocks under the mask -> logits_BLV
 """
 
-import math
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -15,18 +13,10 @@ from torch import nn
 from varlite.drawing import Rules, Step, guide
 from varlite.models.contract import Model
 from varlite.models.costs import TransformerCosts
+from varlite.models.stack import Condition, initialise, stack
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 from varlite.transformer import ClassEmbedding, Head, for_training
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Everything computed from the labels; constant during sampling, so computed once."""
-
-    cond_BD: torch.Tensor
-    blocks: list[list]  # the vectors of each block's AdaLN
-    head: list
 
 
 class NextScale(TransformerCosts, Model):
@@ -35,10 +25,12 @@ class NextScale(TransformerCosts, Model):
     `forward` is teacher-forced over all scales; `step` is one step of sampling, with a cache from `make_cache`. Both
     give the same logits. `scales` may be another schedule of as many scales: positions are then interpolated.
 
-    A variant says what differs: with another block `branches`, `make_block` and `make_mask` (mvar.py); with another
-    order of tokens `spans`, `inputs`, `make_mask` and `sample` (raster.py).
+    A variant says what differs: with another block `block`, `branches` and `make_mask` (mvar.py); with another order
+    of tokens `spans`, `inputs`, `make_mask` and `sample` (raster.py).
     """
 
+    # Built by `stack`; with `forward(x, cond, mask=None, cache=None)` and `make_cache(length)`.
+    block: ClassVar[type[nn.Module]]
     # The last layer of each residual branch of a block. A branch has three AdaLN vectors: gates first, scales, shifts.
     branches: ClassVar[tuple[str, ...]] = ("attn.proj", "ffn.fc2")
 
@@ -58,13 +50,9 @@ class NextScale(TransformerCosts, Model):
         self.level_embed = nn.Embedding(self.scales.K, C)
         self.token_embed = nn.Linear(c.z, C)
         self.shared_ada_ln = nn.Linear(C, 3 * len(self.branches) * C) if c.shared_adaln else None
-        self.blocks = nn.ModuleList(self.make_block(c.drop_path * i / max(1, c.depth - 1)) for i in range(c.depth))
+        self.blocks = stack(self.block, c)
         self.head = Head(C, c.vocab, c.ada_ln)
         initialise(self, self.small)
-
-    def make_block(self, drop_path: float) -> nn.Module:
-        """A block with `forward(x, cond, mask=None, cache=None)` and `make_cache(length)`."""
-        raise NotImplementedError
 
     def make_mask(self, scales: Scales, device: torch.device) -> Any:
         """What a block needs in order to keep teacher forcing causal; passed to it as `mask`."""
@@ -219,33 +207,3 @@ class NextScale(TransformerCosts, Model):
             ]
             pos_LC = torch.cat([x.flatten(2).transpose(1, 2) for x in resized], 1)[0]
         return pos_LC + self.level_embed(scales.levels(pos_LC.device))
-
-
-@torch.no_grad()
-def initialise(model: Any, small: tuple[str, ...] | None = None) -> None:
-    """Truncated normal everywhere, biases zero; small head, residual gates and output projections.
-
-    small: the branches whose last layers are divided by sqrt(2 depth); as many gates, the first, start at `gamma_init`.
-    The default is all of them. For VAR these are the initial values of the published code; for M-VAR see there. What
-    is neither linear nor an embedding keeps the values that its module gave it.
-    """
-    c, n, small = model.config, len(model.branches), small or model.branches
-    std = math.sqrt(1 / (3 * c.width))
-    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    positions = [getattr(model, name) for name in ("pos_start", "pos_LC") if hasattr(model, name)]
-    for weight in [m.weight for m in linears + embeddings] + positions:
-        nn.init.trunc_normal_(weight, std=std, a=-2, b=2)
-    for linear in linears:
-        if linear.bias is not None:
-            nn.init.zeros_(linear.bias)
-    model.head.linear.weight.mul_(0.02)
-    if c.adaln:
-        model.head.ada_ln.linear.weight.mul_(0.5)
-    for block in model.blocks:
-        if c.adaln:
-            rows = block.ada_ln.offset_nC if c.shared_adaln else block.ada_ln.linear.weight.unflatten(0, (3 * n, -1))
-            rows[: len(small)].mul_(c.gamma_init)
-            rows[len(small) :].mul_(0.5)
-        for name in small:
-            block.get_submodule(name).weight.div_(math.sqrt(2 * c.depth))

@@ -63,11 +63,8 @@ class VAR(NextScale):
         ("cache", "guidance", "logits", "editing", "schedules", "likelihood", "published names")
     )
 
+    block: ClassVar[type[nn.Module]] = Block
     published_mark: ClassVar[str] = ""  # a tensor that only the published files of this kind hold; none for VAR's own
-
-    def make_block(self, drop_path: float) -> nn.Module:
-        c = self.config
-        return Block(c.width, c.heads, round(c.width * c.ffn_ratio), c.attn_norm, c.ada_ln, drop_path)
 
     def make_mask(self, scales: Scales, device: torch.device) -> torch.Tensor:
         return scales.block_causal_mask(device)

@@ -24,7 +24,7 @@ from varlite.datasets.pixels import to_bytes
 from varlite.scales import Scales
 
 DASHES, MARKERS, HATCHES = ["-", "--", "-.", ":"], "os^DvP*X<>p", ["", "////", "xxxx", "...."]
-BLUE, ORANGE, PURPLE, PEACH = "#0173b2", "#de8f05", "#7a1f5c", "#e6744d"
+BLUE, ORANGE, PURPLE = "#0173b2", "#de8f05", "#7a1f5c"
 FD = "FD (fashion features)"
 FEW = 25  # points of a line that are marked one by one
 

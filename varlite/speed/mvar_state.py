@@ -16,6 +16,7 @@ from varlite.checkpoints.assemble import twin
 from varlite.drawing import draw, guide, image_seeds
 from varlite.mamba2 import Mamba2
 from varlite.models import MVAR, VAR, MVARConfig, VARConfig
+from varlite.models.mvar import MVARBlock
 from varlite.presets import SCALES_512
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, TokenizerConfig
@@ -42,16 +43,21 @@ class RescanningMamba(Mamba2):
         return super().forward(torch.cat(state, 1))[:, -u_BlC.shape[1] :]
 
 
+class RescanningBlock(MVARBlock):
+    """M-VAR's block with that layer."""
+
+    def __init__(self, C: int, *rest: Any):
+        super().__init__(C, *rest)
+        self.mamba = RescanningMamba(C)
+
+    def make_cache(self, length: int) -> Any:
+        return []
+
+
 class RescanningMVAR(MVAR):
     """M-VAR that samples with no state but its inputs."""
 
-    def make_block(self, drop_path: float) -> torch.nn.Module:
-        block = super().make_block(drop_path)
-        block.mamba = RescanningMamba(self.config.width)
-        return block
-
-    def make_cache(self, scales: Scales | None = None) -> list:
-        return [[] for _ in self.blocks]
+    block = RescanningBlock
 
 
 def rescanning(model: MVAR) -> RescanningMVAR:

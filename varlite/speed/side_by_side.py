@@ -121,7 +121,7 @@ def bench(
     rate, peak = gemm_rate(device), found["varlite"][-1].peak
     counted = {way: of_way[1:] for way, of_way in found.items()}
     options = {"model": name, "batch": batch, "what": what, "rounds": rounds, "precision": precision}
-    options |= {"dials": dials or None}
+    options |= {"weights": weights, "dials": dials or None}
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     return {
         "command": command("bench", **options, compile=compiled), "machine": machine() + threads,

@@ -13,6 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from varlite.io.memory import peak_memory
 
 
+def wait_for(device: torch.device) -> float:
+    """The time once all work of a device is done."""
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).synchronize()
+    return time.perf_counter()
+
+
 @dataclass
 class Way:
     """One way of doing some work."""
@@ -38,9 +45,7 @@ class Stopwatch:
         self.device, self.seconds = device, defaultdict(list)  # type: torch.device, dict[str, list[float]]
 
     def now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+        return wait_for(self.device)
 
     def timed(self, stage: str, function: Callable) -> Callable:
         def call(*args: Any, **kwargs: Any) -> Any:

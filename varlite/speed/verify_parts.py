@@ -54,13 +54,6 @@ class Part:
     seconds: float
 
 
-def wait_for(device: torch.device) -> float:
-    """The time once all work of a device is done."""
-    if device.type in ("cuda", "mps"):
-        getattr(torch, device.type).synchronize()
-    return time.perf_counter()
-
-
 def does_not_fit(error: Exception) -> bool:
     """Whether there was too little memory, of the device or of the machine."""
     refused = "can't allocate memory" in str(error) or "not enough memory" in str(error)

@@ -14,9 +14,9 @@ from varlite.checkpoints.load import load
 from varlite.inference import Precision, autocast, check_compiler, compile_blocks, prepare
 from varlite.models import VAR, VARConfig
 from varlite.sampling import generate
-from varlite.speed.stopwatch import gemm_rate
+from varlite.speed.stopwatch import gemm_rate, wait_for
 from varlite.speed.verify_memory import GB, LARGEST, NoDecoder, caches, counted
-from varlite.speed.verify_parts import Job, Row, does_not_fit, free, wait_for
+from varlite.speed.verify_parts import Job, Row, does_not_fit, free
 from varlite.tokenizer import VQVAE, TokenizerConfig
 
 # Images a second of the published code at batch 64 in half precision, without the decoder, by (card, source). Of the

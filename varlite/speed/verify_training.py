@@ -20,8 +20,9 @@ from varlite.inference import Precision, autocast
 from varlite.models import VAR, Model, VARConfig, kind_of
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.scales import Scales
+from varlite.speed.stopwatch import wait_for
 from varlite.speed.verify_memory import GB
-from varlite.speed.verify_parts import Job, Row, does_not_fit, free, wait_for
+from varlite.speed.verify_parts import Job, Row, does_not_fit, free
 from varlite.tokenizer import VQVAE
 from varlite.training.discriminators import PatchDiscriminator
 from varlite.training.losses import adaptive_weight, hinge_loss

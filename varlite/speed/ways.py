@@ -72,11 +72,8 @@ class Work:
 def sampling_way(work: Work, way: str, model: Model, tokenizer: VQVAE) -> Way:
     empty, (h, w) = on_meta(VQVAE, tokenizer.config), model.scales.last
     decoder = count(lambda: empty.to_image(torch.empty(work.batch, tokenizer.config.z, h, w, device="meta")))
-    flop, filters, precision = (
-        work.batch * model.flops(model.config, "sampling") + decoder,
-        drawing.keep_top,
-        work.precision,
-    )
+    flop = work.batch * model.flops(model.config, "sampling") + decoder
+    filters, precision = drawing.keep_top, work.precision
     if way == "plain":
         (model, tokenizer), filters, precision = reference(model, tokenizer), keep_top, "float32"
     elif way == "varlite":

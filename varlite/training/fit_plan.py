@@ -13,8 +13,8 @@ import torch
 
 from varlite.checkpoints.load import load_tokenizer
 from varlite.datasets import DATASETS, Dataset, open_dataset
-from varlite.datasets.folders import ImageFolder
-from varlite.datasets.layout import Pictures, has_pictures, sub_folders
+from varlite.datasets.folders import ImageFolder, images_in
+from varlite.datasets.layout import has_pictures, sub_folders
 from varlite.datasets.listed import ListedImages
 from varlite.datasets.pixels import to_float
 from varlite.datasets.survey import FEW, LOPSIDED, SMALL, Looks, look_at
@@ -184,7 +184,7 @@ def listed_if_flat(data: str, out: Path) -> str:
     if folder is None or not folder.is_dir() or not has_pictures(folder) or sub_folders(folder):
         return data
     folder = folder.absolute()
-    names = Pictures(folder, [""]).names[0]
+    names = images_in(folder)
     check_count(data, len(names))
     rows = [(folder / name, folder.name, "train" if i % 10 else "val") for i, name in enumerate(names)]
     return write_list(out / "pictures.csv", rows)

@@ -43,7 +43,7 @@ EVERY = Every()
 
 
 class Training:
-    """One training, as the loop needs it. Each of the three is a subclass.
+    """One training, as the loop needs it; each kind is a subclass.
 
     A subclass fills `parts`: the model, its optimizer and whatever else changes, everything a checkpoint must hold.
     """

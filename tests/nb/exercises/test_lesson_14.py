@@ -118,17 +118,12 @@ def test_a_layer_that_nothing_uses_and_code_that_fails_are_named():
             super().__init__(C, *rest)
             self.unused = nn.Linear(C, C)
 
-    def make_block(self, drop_path):
-        c = self.config
-        return Idle(c.width, c.heads, 4 * c.width, c.attn_norm, c.ada_ln, drop_path)
+    assert "no gradient reaches blocks.0.unused" in verdict("14.4", registered(type("Unused", (VAR,), {"block": Idle})))
 
-    assert "no gradient reaches blocks.0.unused" in verdict(
-        "14.4", registered(type("Unused", (VAR,), {"make_block": make_block}))
-    )
-
-    def fails(self, drop_path):
-        raise RuntimeError("no such layer")
+    class Failing(Block):
+        def __init__(self, *given):
+            raise RuntimeError("no such layer")
 
     KINDS.pop("mine")
-    said = verdict("14.4", registered(type("Fails", (VAR,), {"make_block": fails})))
+    said = verdict("14.4", registered(type("Fails", (VAR,), {"block": Failing})))
     assert "Building it raised RuntimeError: no such layer" in said

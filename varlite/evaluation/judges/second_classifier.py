@@ -1,10 +1,9 @@
 """fashion-judge: a second classifier of Fashion-MNIST, whose features no loss and no choice ever sees.
 
 It shares nothing with `fashion-classifier` but the training pictures: residual blocks in pre-activation order (arXiv
-1603.05027) with SiLU where the first stacks plain convolutions with ReLU;
-strides and average pooling over the whole picture where the first has max pooling and a layer that knows positions;
-other augmentation (shifts, a square cut out) and another seed. Samples that please the first network because they were
-tuned on it have no reason to please this one.
+1603.05027) with SiLU where the first stacks plain convolutions with ReLU; strides and average pooling over the whole
+picture where the first has max pooling and a layer that knows positions; other augmentation (shifts, a square cut out)
+and another seed. Samples that please the first network because they were tuned on it have no reason to please this one.
 """
 
 from pathlib import Path

@@ -15,7 +15,7 @@ perfect. Faults smaller than what the real pictures' limit allows for, as fine t
 
 import math
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, islice
 
 import torch
 import torch.nn.functional as F
@@ -33,13 +33,8 @@ TOLERANCE = {"azimuth": 15.0, "elevation": 5.0, "camera": 3.0, "size": 0.05, "tu
 
 def held_out_indices(seed: int, n: int) -> list[int]:
     """The first `n` indices whose scene, drawn without the rule, has an object of a held-out (class, hue)."""
-    found: list[int] = []
-    for index in count():
-        if len(found) == n:
-            return found
-        if any((thing.kind, thing.hue) in HELD_OUT for thing in sample(seed, index, ()).things):
-            found.append(index)
-    raise AssertionError
+    held = (i for i in count() if any((thing.kind, thing.hue) in HELD_OUT for thing in sample(seed, i, ()).things))
+    return list(islice(held, n))
 
 
 def within(name: str, a: float, b: float) -> float:
