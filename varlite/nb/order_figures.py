@@ -239,7 +239,7 @@ def budget(pairs: Mapping[str, Sequence[Mapping[str, Any]]], scores: Mapping[str
     for axis, (name, title) in zip(axes, scores.items(), strict=True):
         data[name] = {g: [row["mean"].get(name, row.get(name)) for row in rows] for g, rows in pairs.items()}
         by_order = zip(("raster", "next scale"), zip(*data[name].values(), strict=True), strict=True)
-        plots.draw_bars(axis, dict(by_order), list(pairs), numbers="%.3g", group_colours=COLOURS)
+        plots.draw_bars(axis, dict(by_order), list(pairs), numbers="%.2f", group_colours=COLOURS)
         for drawn, rows in zip(axis.containers, zip(*pairs.values(), strict=True), strict=False):
             for bar, row in zip(drawn, rows, strict=True):
                 if name in row["band"]:

@@ -1,6 +1,7 @@
 """Figures of training. They take a log as `read_log` gives it, or plain arrays, and return the data that they show."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -102,11 +103,9 @@ def curves_by_scale(
         for level, colour in zip(levels_K, plots.scale_colours(scales.K), strict=True):
             axis.plot(right, (level, level), color=colour, linewidth=3)
         if levels_name:
-            sorted_K = np.sort(levels_K)
-            widest = np.argmax(np.diff(sorted_K))  # the gap between two dashes with most room for the name
-            axis.text(
-                np.mean(right), sorted_K[widest : widest + 2].mean(), levels_name, ha="center", va="center", size=8
-            )
+            pairs = pairwise(sorted(levels_K))
+            low, high = max(pairs, key=lambda pair: pair[1] - pair[0])  # the two dashes with most room for the name
+            axis.text(sum(right) / 2, (low + high) / 2, levels_name, ha="center", va="center", size=8)
     if limit is not None:
         axis.axhline(limit, color="gray", linestyle=":", linewidth=1.5)
     if mark is not None:

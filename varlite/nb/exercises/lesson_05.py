@@ -49,7 +49,7 @@ class Recording(torch.optim.SGD):
         super().__init__(model.parameters(), lr=0.0)
         self.seen: list[torch.Tensor | None] = []
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         weight = self.param_groups[0]["params"][0]
         self.seen.append(None if weight.grad is None else weight.grad.clone())
 
