@@ -32,6 +32,16 @@ def test_change_maps_return_what_changed_outside_of_the_frame():
     assert torch.equal(torch.as_tensor(plt.gcf().axes[0].images[0].get_array().data), share_hw)
 
 
+def test_change_maps_stand_side_by_side_and_mark_the_rows_of_a_raster_that_come_first():
+    shares = [torch.zeros(2, 2), torch.zeros(5, 5)]
+    rows = {"raster": (shares[1:], Scales.of([5])), "next scale": (shares, Scales.of([2, 5]))}
+    figures.change_maps(rows, box=(0.5, 0.5, 1, 1))
+    raster, *coarse_to_fine = plt.gcf().axes
+    assert [axis.get_title() for axis in coarse_to_fine] == ["next scale\n2 x 2", "next scale\n5 x 5"]
+    assert [list(line.get_ydata()) for line in raster.lines] == [[1.5, 1.5]]  # two rows end above the middle of five
+    assert not any(len(axis.lines) for axis in coarse_to_fine)
+
+
 def test_attention_by_distance_is_averaged_over_the_queries_that_can_look_so_far():
     L, width = 12, 2
     weights = torch.zeros(3, 2, L, L)
@@ -50,6 +60,10 @@ def test_grids_cut_the_columns_asked_for(tmp_path):
     figures.pictures_of({"a": tmp_path / "a.png"}, ["x", "y", "z"], columns=2, side=8, gap=2)
     axes = plt.gcf().axes
     assert len(axes) == 6 and all(axis.images[0].get_array().max() == 0 for axis in axes)
+    figures.pictures_of({name: tmp_path / "a.png" for name in "ab"}, ["x"], columns=3, side=8, gap=2)
+    assert [axis.get_title() for axis in plt.gcf().axes] == ["", "a", "", "", "", "b", ""]  # each above its own three
+    figures.pictures_of({"a": tmp_path / "a.png"}, ["x", "y", "z"], columns=2, side=8, gap=2)
+    axes = plt.gcf().axes
     assert [axis.get_ylabel() for axis in axes[::2]] == ["x", "y", "z"] and axes[0].get_title() == "a"
 
 
@@ -111,8 +125,10 @@ def test_masks_show_and_count_the_pairs_that_see_each_other():
 
 def test_the_race_shows_as_many_stages_of_both_and_both_to_the_end():
     raster, by_scale = torch.rand(25, 2, 1, 8, 8), torch.rand(4, 2, 1, 8, 8)
-    assert figures.race(raster, by_scale, columns=4) == {"raster": [1, 9, 17, 25], "next scale": [1, 2, 3, 4]}
+    shown = figures.race(raster, by_scale, columns=4, rows=["bag", "boot"])
+    assert shown == {"raster": [1, 9, 17, 25], "next scale": [1, 2, 3, 4]}
     axes = plt.gcf().axes
+    assert [axis.get_ylabel() for axis in axes[::9]] == ["bag", "boot"]
     assert [axes[j].get_title() for j in (1, 6)] == ["token 9", "scale 2"]
     assert torch.equal(torch.as_tensor(axes[9 + 3].images[0].get_array().data), raster[24, 1, 0])
     assert torch.equal(torch.as_tensor(axes[9 + 8].images[0].get_array().data), by_scale[3, 1, 0])

@@ -54,6 +54,14 @@ def test_flips_counts_the_draws_that_came_within_the_noise_of_another_code():
     assert list(mark.get_xdata()) == [1e-4, 1e-4]
 
 
+def test_the_likeliest_codes_are_those_of_the_first_distribution():
+    before, after = torch.tensor([0.1, 0.6, 0.3]), torch.tensor([0.7, 0.1, 0.2])
+    shown = figures.likeliest({"before": before, "after": after}, n=2)
+    assert shown == {"before": pytest.approx([0.6, 0.3]), "after": pytest.approx([0.1, 0.2])}
+    assert bars(plt.gca()) == pytest.approx([0.6, 0.3, 0.1, 0.2])
+    assert [label.get_text() for label in plt.gca().get_xticklabels()] == ["1", "2"]
+
+
 def test_the_static_twin_of_the_panel_shows_every_scale(model, tokenizer):
     result = sample_stages(model, tokenizer, START | {"images": 3})
     images = figures.stages(result)

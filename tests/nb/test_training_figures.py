@@ -41,17 +41,22 @@ def test_entries_on_some_lines_only_are_drawn_at_their_steps():
     assert list(left.lines[0].get_ydata()) == [3.0, 2.0, 1.0] and list(right.lines[0].get_xdata()) == [100]
 
 
-def test_the_codebook_figure_shows_perplexity_used_and_dead_codes_of_each_scale_and_of_all():
+def test_panels_can_have_titles_in_words():
+    data = figures.losses([{"step": 50, "loss": 3.0}], {"loss": "training loss"})
+    assert list(data) == ["loss"] and plt.gca().get_title() == "training loss"
+
+
+def test_the_codebook_figure_shows_perplexity_and_used_codes_of_each_scale_and_of_any():
     log = [{"step": 0, "start": "x"}, line(50, [1, 2, 4, 8], 10), line(100, [2, 4, 8, 16], 24)]
-    data = figures.codebook_health(log, SCALES, V)
+    data = figures.codebook_health(log, SCALES, V, mark=(75, "moved"))
     steps, used_SK = data["used"]
     assert steps == [50, 100] and used_SK.tolist() == [[1, 2, 4, 8], [2, 4, 8, 16]]
-    np.testing.assert_array_equal(data["dead"][1], V - used_SK)
     np.testing.assert_array_equal(data["perplexity"][1], used_SK / 2)
-    perplexity, used, dead = plt.gcf().axes
+    perplexity, used = plt.gcf().axes
     assert list(perplexity.lines[3].get_ydata()) == [4, 8]
-    assert list(used.lines[4].get_ydata()) == [10, 24]  # any scale
-    assert list(dead.lines[4].get_ydata()) == [22, 8]
+    (any_scale,) = (line for line in used.lines if line.get_label() == "any scale")
+    assert list(any_scale.get_ydata()) == [10, 24]
+    assert all([75, 75] in [list(line.get_xdata()) for line in axis.lines] for axis in (perplexity, used))
 
 
 def test_the_log_of_a_transformer_has_no_codebook_health():
@@ -69,12 +74,14 @@ def test_curves_are_averaged_over_the_steps_before():
 
 def test_a_curve_by_scale_is_drawn_beside_the_level_it_is_compared_with():
     values = np.linspace(5, 1, 40).reshape(10, 4)
-    drawn = figures.curves_by_scale(values, SCALES, "loss", levels_K=[4, 3, 2, 1], limit=6, mark=(5, "here"))
+    levels = {"levels_K": [9, 3, 2, 1], "levels_name": "compare"}
+    drawn = figures.curves_by_scale(values, SCALES, "loss", limit=6, mark=(5, "here"), **levels)
     np.testing.assert_allclose(drawn, values)
     lines = plt.gca().lines
     np.testing.assert_allclose([x.get_ydata() for x in lines[:4]], values.T)
-    assert [x.get_ydata()[0] for x in lines[4:8]] == [4, 3, 2, 1]
-    assert [x.get_color() for x in lines[:4]] == [x.get_color() for x in lines[4:8]]
+    assert [x.get_ydata()[0] for x in lines[4:8]] == [9, 3, 2, 1]
+    name = plt.gca().texts[0]
+    assert (name.get_text(), name.get_position()[1]) == ("compare", 6)  # where there is most room between two dashes
 
 
 def test_codes_are_placed_in_the_plane_of_what_is_asked_for():

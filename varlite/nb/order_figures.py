@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 
@@ -91,19 +92,19 @@ def masks(named: Mapping[str, tuple[torch.Tensor, Sequence[tuple[int, int]], Seq
 
 
 def race(
-    raster_SB: torch.Tensor, scales_SB: torch.Tensor, columns: int = 5, names: Sequence[str] = ("raster", "next scale")
+    raster_SB: torch.Tensor, scales_SB: torch.Tensor, columns: int = 5, rows: Sequence[str] = ()
 ) -> dict[str, list[int]]:
-    """Pictures after some steps of both, a row an image; in both the last is the finished one.
+    """Pictures after some steps of both, a row an image, named by `rows`; in both the last is the finished one.
 
-    raster_SB, scales_SB: from `order_films.stages`, for the same labels. Returns {name: steps shown, from 1}.
+    raster_SB, scales_SB: from `order_films.stages`, for the same labels. Returns {order: steps shown, from 1}.
     """
-    both = (raster_SB, scales_SB)
+    both, names = (raster_SB, scales_SB), ("raster", "next scale")
     at = [snapshots_at(len(stages_SB), columns) for stages_SB in both]
     left, right = ([[stages_SB[step, b] for step in steps] for b in range(len(raster_SB[0]))]
                    for stages_SB, steps in zip(both, at, strict=True))  # fmt: skip
     heads = [f"token {step + 1}" for step in at[0]] + [""] + [f"scale {step + 1}" for step in at[1]]
     colours = [RASTER] * len(at[0]) + ["black"] + plots.scale_colours(columns)
-    plots.image_grid([[*a, None, *b] for a, b in zip(left, right, strict=True)], (), heads, 0.9, colours)
+    plots.image_grid([[*a, None, *b] for a, b in zip(left, right, strict=True)], rows, heads, 0.9, colours)
     return {name: [step + 1 for step in steps] for name, steps in zip(names, at, strict=True)}
 
 
@@ -118,30 +119,30 @@ def changed_tokens(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], scales:
 def change_maps(
     rows: Mapping[str, tuple[Sequence[torch.Tensor], Scales]], box: tuple[float, float, float, float]
 ) -> dict[str, float]:
-    """Shares in [0, 1] on token maps, a row a tokenizer; `box` (y0, x0, y1, x1), in fractions, frames what was changed.
+    """Shares in [0, 1] on token maps, one tokenizer after the other, with the maps of each coarse to fine.
 
-    Returns {row: mean share of the tokens outside of the box}.
+    `box` (y0, x0, y1, x1), in fractions of the picture, frames what was changed. On a single map, which is drawn row by
+    row, a dashed line ends the rows before it. Returns {tokenizer: mean share of the tokens outside of the box}.
     """
-    columns = max(scales.K for _, scales in rows.values())
-    axes = plots.panels(len(rows) * columns, 1.75, 2.05, columns=columns)
+    axes = iter(plots.panels(sum(scales.K for _, scales in rows.values()), 1.68, 2.05))
     (y0, x0, y1, x1), outside = box, {}
-    for i, (name, (shares, scales)) in enumerate(rows.items()):
-        line, far = axes[i * columns : (i + 1) * columns], []
-        for axis in line[: columns - scales.K]:
-            axis.set_axis_off()
-        line = line[columns - scales.K :]
-        for axis, share_hw, title in zip(line, shares, plots.scale_names(scales), strict=True):
-            h, w = share_hw.shape
+    for name, (shares, scales) in rows.items():
+        far, colours = [], plots.scale_colours(scales.K) if scales.K > 1 else [RASTER]
+        for share_hw, size, colour in zip(shares, plots.scale_names(scales), colours, strict=True):
+            axis, (h, w) = next(axes), share_hw.shape
             maps.draw_map(axis, share_hw)
-            for (row, column), share in np.ndenumerate(share_hw.numpy()):
-                style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5}
-                axis.text(column, row, f"{100 * share:.0f}", color="white" if share > 0.55 else "black", **style)
             maps.draw_box(axis, y0 * h, x0 * w, (y1 - y0) * h, (x1 - x0) * w)
-            axis.set_title(title, fontsize=9)
+            for (row, column), share in np.ndenumerate(share_hw.numpy()):
+                ink, paper = ("white", "black") if share > 0.55 else ("black", "white")
+                style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": ink}
+                style["path_effects"] = [patheffects.withStroke(linewidth=1.2, foreground=paper)]  # read on the frame
+                axis.text(column, row, f"{100 * share:.0f}", **style)
+            if scales.K == 1:
+                axis.axhline(int(y0 * h) - 0.5, color="deepskyblue", linestyle="--", linewidth=1.5)
+            axis.set_title(f"{name}\n{size}", fontsize=9, color=colour)
             beyond = torch.ones(h, w, dtype=torch.bool)
             beyond[int(y0 * h) : int(np.ceil(y1 * h)), int(x0 * w) : int(np.ceil(x1 * w))] = False
             far.append(share_hw[beyond])
-        plots.name_row(line[0], name)
         outside[name] = torch.cat(far).mean().item()
     return outside
 
@@ -175,7 +176,9 @@ def pictures_of(paths: Mapping[str, Path], names: Sequence[str], columns: int = 
     """Grids of pictures that trainings wrote, a row a class: the first columns of each, side by side."""
     blocks = [plots.tiles_of(path, range(len(names)), range(columns), **grid) for path in paths.values()]
     rows = [[img for row in lines for img in (*row, None)][:-1] for lines in zip(*blocks, strict=True)]
-    plots.image_axes(rows, names, [head for name in paths for head in (name, *[""] * columns)][:-1])
+    middle = (columns - 1) // 2  # of a grid, where its name stands; an empty column follows
+    heads = [head for name in paths for head in [""] * middle + [name] + [""] * (columns - middle)]
+    plots.image_axes(rows, names, heads[:-1])
 
 
 def seconds_by_step(
@@ -236,7 +239,7 @@ def budget(pairs: Mapping[str, Sequence[Mapping[str, Any]]], scores: Mapping[str
     for axis, (name, title) in zip(axes, scores.items(), strict=True):
         data[name] = {g: [row["mean"].get(name, row.get(name)) for row in rows] for g, rows in pairs.items()}
         by_order = zip(("raster", "next scale"), zip(*data[name].values(), strict=True), strict=True)
-        plots.draw_bars(axis, dict(by_order), list(pairs), numbers="%.3g", group_colours=COLOURS)
+        plots.draw_bars(axis, dict(by_order), list(pairs), numbers="%.2f", group_colours=COLOURS)
         for drawn, rows in zip(axis.containers, zip(*pairs.values(), strict=True), strict=False):
             for bar, row in zip(drawn, rows, strict=True):
                 if name in row["band"]:
@@ -248,8 +251,10 @@ def budget(pairs: Mapping[str, Sequence[Mapping[str, Any]]], scores: Mapping[str
     return data
 
 
-def two_bars(groups: Mapping[str, Sequence[float]], ylabel: str, log: bool = False) -> dict[str, list[float]]:
-    """A pair of bars a group, [of raster, of next scale], with their values. Returns what it was given."""
+def two_bars(
+    groups: Mapping[str, Sequence[float]], ylabel: str, log: bool = False, numbers: str = "%.3g"
+) -> dict[str, list[float]]:
+    """A pair of bars a group, [of raster, of next scale], with their values as `numbers`. Returns what it was given."""
     by_order = dict(zip(("raster", "next scale"), zip(*groups.values(), strict=True), strict=True))
-    plots.bars(by_order, list(groups), ylabel, log=log, numbers="%.3g", group_colours=COLOURS)
+    plots.bars(by_order, list(groups), ylabel, log=log, numbers=numbers, group_colours=COLOURS)
     return {name: list(pair) for name, pair in groups.items()}

@@ -67,6 +67,19 @@ def flips(gap_N: torch.Tensor, noise: float) -> float:
     return (gap_N < noise).double().mean().item()
 
 
+def likeliest(distributions: Mapping[str, torch.Tensor], n: int = 8) -> dict[str, list[float]]:
+    """The n codes that are likeliest in the first distribution, and their probabilities in each {name: p_V}.
+
+    Returns what the bars show.
+    """
+    first_V = next(iter(distributions.values()))
+    codes_n = first_V.argsort(descending=True)[:n]
+    groups = {name: p_V[codes_n].tolist() for name, p_V in distributions.items()}
+    plots.bars(groups, [str(code) for code in codes_n.tolist()], "probability")
+    plt.gca().set_xlabel(f"the {n} likeliest codes of {len(first_V)}")
+    return groups
+
+
 # Static twins of the panel
 
 
@@ -82,9 +95,11 @@ def comparison(a: Result, b: Result) -> Change:
     """What changed from `a` to `b`: pictures, their absolute difference, the share of tokens that differ by scale."""
     change = changes(a, b)
     n = len(change.difference)
-    figure, ratios = plt.figure(figsize=(9, 2.4)), (0.75 * n, 9 - 0.75 * n)
-    left, right = figure.subfigures(1, 2, width_ratios=ratios, squeeze=False)[0]
-    axes = left.subplots(3, n, squeeze=False)
+    side, chart = 0.8, 3.6  # inches: of a picture, of the bars
+    figure = plt.figure(figsize=(side * n + 0.6 + chart, 3 * side))
+    left, right = figure.subfigures(1, 2, width_ratios=(side * n + 0.6, chart), squeeze=False)[0]
+    spread = {"left": 0.6 / (side * n + 0.6), "right": 1, "bottom": 0, "top": 1, "wspace": 0.05, "hspace": 0.05}
+    axes = left.subplots(3, n, squeeze=False, gridspec_kw=spread)
     for row, name, images in zip(axes, ("A", "B", "|A - B|"), (a.images, b.images, change.difference), strict=True):
         for axis, img in zip(row, images, strict=False):
             plots.show(axis, img / 255)
@@ -92,6 +107,5 @@ def comparison(a: Result, b: Result) -> Change:
     axis, shares = right.subplots(), [differ / of for differ, of in change.tokens]
     plots.draw_bars(axis, {"": shares}, plots.scale_names(a.scales), plots.scale_colours(a.scales.K))
     axis.set(ylim=(0, 1), ylabel="share of tokens\nthat differ")
-    axis.tick_params(labelsize=8)
-    right.subplots_adjust(left=0.3, bottom=0.15)
+    right.subplots_adjust(left=0.25, right=0.98, bottom=0.12, top=0.96)
     return change

@@ -1,6 +1,7 @@
 """Figures of training. They take a log as `read_log` gives it, or plain arrays, and return the data that they show."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,21 @@ def draw_by_scale(axis: Axes, steps: Sequence[int], values_SK: np.ndarray, scale
     plots.draw_lines(axis, lines, plots.scale_colours(scales.K))
 
 
-def losses(logs: Mapping[str, Log] | Log, names: Sequence[str] = ("loss",)) -> dict[str, dict[str, tuple]]:
+def losses(
+    logs: Mapping[str, Log] | Log, names: Mapping[str, str] | Sequence[str] = ("loss",)
+) -> dict[str, dict[str, tuple]]:
     """Entries of one log, or of several by name, over the steps: {entry: {name: (steps, values)}}.
 
-    Entries that a log has on some lines only, such as `val_loss`, are drawn where they are.
+    `names` are entries, or {entry: title of its panel}. Those that a log has on some lines only, such as `val_loss`,
+    are drawn where they are.
     """
     logs = logs if isinstance(logs, Mapping) else {"": logs}
+    titles = names if isinstance(names, Mapping) else {}
     data = {name: {run: column(log, name) for run, log in logs.items()} for name in names}
     axes = plots.panels(len(names), 3.6, 2.8)
     for axis, (name, lines) in zip(axes, data.items(), strict=True):
         plots.draw_lines(axis, lines)
-        axis.set(xlabel="step", title=name)
+        axis.set(xlabel="step", title=titles.get(name, name))
         seen = [x for _, values in lines.values() for x in values]
         if seen and max(seen) > 5 * min(seen) > 0:
             axis.set_yscale("log")
@@ -37,31 +42,33 @@ def losses(logs: Mapping[str, Log] | Log, names: Sequence[str] = ("loss",)) -> d
     return data
 
 
-def codebook_health(log: Log, scales: Scales, vocab: int) -> dict[str, tuple[list[int], np.ndarray]]:
-    """Perplexity, codes used and dead codes of each scale over the steps of a tokenizer's log.
+def codebook_health(
+    log: Log, scales: Scales, vocab: int, mark: tuple[int, str] | None = None
+) -> dict[str, tuple[list[int], np.ndarray]]:
+    """Perplexity and codes used of each scale over the steps of a tokenizer's log.
 
     The grey line is the size of the codebook, the black one what any scale uses: a code that no scale uses is lost.
-    Returns {"perplexity", "used", "dead": (steps, values (steps, K))}. Raises ValueError for a log without codebook
-    health, such as a transformer's.
+    mark: a step, and what happened there. Returns {"perplexity", "used": (steps, values (steps, K))}. Raises ValueError
+    for a log without codebook health, such as a transformer's.
     """
     steps, used = column(log, "codes_used_per_scale")
     if not steps:
         raise ValueError("log: no line has codes_used_per_scale; codebook health is in the logs of tokenizers")
     at, perplexity = column(log, "perplexity_per_scale")
-    used_SK = np.array(used)
-    data = {"perplexity": (at, np.array(perplexity)), "used": (steps, used_SK), "dead": (steps, vocab - used_SK)}
-    axes = plots.panels(3, 3.3, 2.9)
-    for axis, (name, (at, values_SK)) in zip(axes, data.items(), strict=True):
+    data = {"perplexity": (at, np.array(perplexity)), "used": (steps, np.array(used))}
+    axes = plots.panels(2, 4.2, 3)
+    for axis, (at, values_SK), title in zip(axes, data.values(), ("perplexity", "codes used"), strict=True):
         draw_by_scale(axis, at, values_SK, scales)
-        axis.set(xlabel="step", title={"used": "codes used", "dead": "dead codes"}.get(name, name))
-    axes[0].set(yscale="log", ylim=(0.9, 1.15 * vocab))
-    steps, shares = column(log, "codes_used")
-    used_S = np.array([round(share * vocab) for share in shares])
-    for axis, values_S, name in ((axes[1], used_S, "any"), (axes[2], vocab - used_S, "at all scales")):
-        axis.plot(steps, values_S, color="black", linewidth=1.5, label=name)
-        axis.set_ylim(0, 1.05 * vocab)
-    for axis in axes:
         axis.axhline(vocab, color="gray", linestyle=":", linewidth=1)
+        axis.set(xlabel="step", title=title)
+        if mark is not None:
+            axis.axvline(mark[0], color="black", linewidth=1)
+    axes[0].set(yscale="log", ylim=(0.9, 1.3 * vocab))
+    steps, shares = column(log, "codes_used")
+    axes[1].plot(steps, [round(share * vocab) for share in shares], color="black", linewidth=1.5, label="any scale")
+    axes[1].set_ylim(0, 1.08 * vocab)
+    if mark is not None:
+        axes[0].text(mark[0], 0.04, f"{mark[1]} ", ha="right", transform=axes[0].get_xaxis_transform(), fontsize=9)
     plots.legend_on_top(axes[1], scales.K + 1)
     return data
 
@@ -81,11 +88,12 @@ def curves_by_scale(
     limit: float | None = None,
     mark: tuple[int, str] | None = None,
     over: int = 1,
+    levels_name: str = "",
 ) -> np.ndarray:
     """A line for each scale over the steps, averaged over the last `over`; returns them.
 
-    levels_K: a short dash at the right for each scale, to compare its line with. limit: a dotted line.
-    mark: a step, and what happened there.
+    levels_K: a short dash at the right for each scale, to compare its line with; `levels_name` says what it is.
+    limit: a dotted line. mark: a step, and what happened there.
     """
     values_SK = running_mean(np.asarray(values_SK, float), over)
     (axis,) = plots.panels(1, 6, 3.2)
@@ -94,6 +102,10 @@ def curves_by_scale(
         right = (1.02 * len(values_SK), 1.1 * len(values_SK))
         for level, colour in zip(levels_K, plots.scale_colours(scales.K), strict=True):
             axis.plot(right, (level, level), color=colour, linewidth=3)
+        if levels_name:
+            pairs = pairwise(sorted(levels_K))
+            low, high = max(pairs, key=lambda pair: pair[1] - pair[0])  # the two dashes with most room for the name
+            axis.text(sum(right) / 2, (low + high) / 2, levels_name, ha="center", va="center", size=8)
     if limit is not None:
         axis.axhline(limit, color="gray", linestyle=":", linewidth=1.5)
     if mark is not None:

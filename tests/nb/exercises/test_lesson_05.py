@@ -23,11 +23,28 @@ def test_micro_batches_are_weighted(factor, said):
     assert said in verdict("05.2", factor)
 
 
-@pytest.mark.parametrize(("share", "said"), [
-    (49 / 88, "right."), (0.2, "counts tokens"), (49 / 39, "other scales"), (55.7, "per cent"),
-])  # fmt: skip
-def test_the_finest_scale_has_most_of_the_loss(share, said):
-    assert said in verdict("05.3", share)
+def one_step(target=lambda img: img, forget=False, late=False, idle=False):
+    def call(model, optimizer, img):
+        x = model(img)
+        loss = F.mse_loss(x.reconstruction, target(img)) + 0.2 * x.quantizer_loss
+        if not (forget or late):
+            optimizer.zero_grad()
+        loss.backward()
+        if late:
+            optimizer.zero_grad()
+        if not idle:
+            optimizer.step()
+        return loss.item()
+
+    return call
+
+
+def test_a_step_that_learns_nothing_or_the_wrong_thing_is_found():
+    assert verdict("05.3", one_step()).startswith("right.")
+    assert "there is no gradient" in verdict("05.3", one_step(late=True))
+    assert "that of the first in it" in verdict("05.3", one_step(forget=True))
+    assert "comes out as 0" in verdict("05.3", one_step(target=lambda img: img / 2 + 0.5))
+    assert "never called" in verdict("05.3", one_step(idle=True))
 
 
 def test_an_angle_is_neither_a_distance_nor_a_product():
