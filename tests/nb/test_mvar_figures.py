@@ -53,11 +53,11 @@ def test_the_share_of_the_state_is_a_row_for_each_head():
 
 
 def test_models_are_joined_in_the_order_of_their_size_and_named():
-    families = {"VAR": {"d6": (6.0, 1.0), "d1": (1.0, 3.0)}, "M-VAR": {"m": (2.0, 2.5)}}
+    families = {"VAR": {"var-d6": (6.0, 1.0), "var-d1": (1.0, 3.0)}, "M-VAR": {"mvar-d2": (2.0, 2.5)}}
     figures.by_parameters({"loss": families, "FID": families})
     axis = drawn_axes()[0]
     assert [list(zip(*line.get_data(), strict=True)) for line in axis.lines] == [[(1, 3), (6, 1)], [(2, 2.5)]]
-    assert {text.get_text(): text.xy for text in axis.texts} == families["VAR"] | families["M-VAR"]
+    assert {text.get_text(): text.xy for text in axis.texts} == {"d6": (6, 1), "d1": (1, 3), "d2": (2, 2.5)}
 
 
 def test_a_signed_matrix_has_white_at_zero_and_an_unsigned_one_is_darker_for_more():

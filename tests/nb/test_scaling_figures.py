@@ -33,7 +33,7 @@ def test_the_line_in_size_goes_through_the_ends_of_the_runs():
     for part in data.values():
         assert part["X"].tolist() == [18 * d * (32 * d) ** 2 for d in RUNS]
         assert part["law"].exponent == pytest.approx(-0.2) and part["interval"] == pytest.approx((-0.2, -0.2))
-    assert all("N^-0.200 (-0.200 to -0.200)" in axis.get_title() for axis in plt.gcf().axes)
+    assert all("exponent -0.200 (-0.200 to -0.200)" in axis.get_title() for axis in plt.gcf().axes)
 
 
 def test_the_envelope_in_compute_takes_the_best_run_for_each_budget():
@@ -68,6 +68,18 @@ def test_assuming_the_true_floor_gives_the_true_exponent_and_the_straightest_lin
     assert data["floor"][0] == 0 and (np.diff(data["exponent"]) < 0).all()
     best = data["scatter"].argmin()
     assert data["floor"][best] == pytest.approx(2, abs=0.05) and data["exponent"][best] == pytest.approx(-0.2, abs=0.01)
+
+
+def test_rival_laws_pass_by_the_points_and_part_beyond_them():
+    X, L = figures.finals(RUNS, "val_loss")
+    data = figures.rivals(X, L, "loss", reach=1e4)
+    assert list(data) == ["x", "power law", "a - b log X", "last two points"]
+    np.testing.assert_allclose(data["power law"], data["x"] ** -0.2 * 2e-3**-0.2)  # as the runs do
+    near, far = (abs(data["a - b log X"][i] / data["power law"][i] - 1) for i in (0, -1))
+    assert data["x"][-1] == pytest.approx(1e4 * X.max()) and near < 0.2 < far
+    names = [line.get_label() for line in plt.gca().lines]
+    assert names[-2:] == ["measured, fitted", "measured, predicted"]
+    assert list(plt.gca().lines[-1].get_xdata()) == [X.max()]
 
 
 def test_shares_add_up_and_know_every_part_of_a_model():

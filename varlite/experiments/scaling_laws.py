@@ -240,20 +240,27 @@ def extrapolate(
     return {"predicted": predicted, "measured": measured, "miss": predicted / measured - 1}
 
 
+def rival_laws(
+    X: Sequence[float] | np.ndarray, L: Sequence[float] | np.ndarray
+) -> dict[str, Callable[[np.ndarray | float], np.ndarray]]:
+    """{law: L as a function of X}, fitted to all points but the one of largest X. Raises ValueError as `fit` does."""
+    x, y = check_points(X, L, 4)
+    order = np.argsort(x)[:-1]
+    x, y = x[order], y[order]
+    straight, last_two = np.polyfit(np.log(x), y, 1), np.polyfit(np.log(x[-2:]), np.log(y[-2:]), 1)
+    return {
+        "power law": fit(x, y),
+        "a - b log X": lambda size: np.polyval(straight, np.log(size)),
+        "last two points": lambda size: np.exp(np.polyval(last_two, np.log(size))),
+        "no change": lambda size: np.full_like(np.asarray(size, float), y[-1]),
+    }
+
+
 def rival_misses(X: Sequence[float] | np.ndarray, L: Sequence[float] | np.ndarray) -> dict[str, float]:
     """{law: relative miss} of the point of largest X, predicted by several laws from the other points.
 
     Points are consistent with a power law when it misses little; they only speak for it when the others miss more.
     """
     x, y = check_points(X, L, 4)
-    order = np.argsort(x)
-    log_x, y = np.log(x[order]), y[order]
-    slope, height = np.polyfit(log_x[:-1], y[:-1], 1)
-    last_two = np.polyfit(log_x[-3:-1], np.log(y[-3:-1]), 1)
-    guesses = {
-        "power law": float(fit(x[order][:-1], y[:-1])(x.max())),
-        "a - b log X": slope * log_x[-1] + height,
-        "last two points": np.exp(np.polyval(last_two, log_x[-1])),
-        "no change": y[-2],
-    }
-    return {name: float(guess / y[-1] - 1) for name, guess in guesses.items()}
+    largest = int(x.argmax())
+    return {name: float(law(x[largest]) / y[largest] - 1) for name, law in rival_laws(x, y).items()}

@@ -45,7 +45,7 @@ def taken_away(model: Any, tokenizer: VQVAE, labels: Sequence[int]) -> dict[str,
     rows["no Mamba layers"] = generate(model, tokenizer, labels, seeds=0)
     for handle in handles:
         handle.remove()
-    image_grid({name: list(img.cpu()) for name, img in rows.items()})
+    image_grid({name: list(img.cpu()) for name, img in rows.items()}, size=0.85)
     return rows
 
 
@@ -154,16 +154,21 @@ def retained(share_HK: torch.Tensor, scales: Scales, heads: int) -> None:
 
 
 def by_parameters(scores: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]]) -> None:
-    """A score against the number of parameters: {score: {family: {model: (parameters, score)}}}, a panel a score."""
+    """A score against the number of parameters: {score: {family: {model: (parameters, score)}}}, a panel a score.
+
+    A point has the last part of its model's name, "d12" of "var-d12", on the side away from the other family's line.
+    """
     axes = panels(len(scores), 4.6, 3.2)
     for axis, (score, families) in zip(axes, scores.items(), strict=True):
         sorted_points = {name: np.array(sorted(models.values())).T for name, models in families.items()}
         draw_lines(axis, sorted_points, [GREY, PURPLE])
-        beside = ((GREY, (-4, -3), "right", "top"), (PURPLE, (4, 3), "left", "bottom"))
-        for models, (colour, shift, ha, va) in zip(families.values(), beside, strict=False):
-            for name, point in models.items():
+        for (family, models), colour in zip(families.items(), (GREY, PURPLE), strict=False):
+            others = [line for name, line in sorted_points.items() if name != family]
+            for name, (size, value) in models.items():
+                above = all(value >= np.interp(np.log(size), np.log(x), y) for x, y in others)
+                shift, ha, va = ((4, 4), "left", "bottom") if above else ((-4, -4), "right", "top")
                 style: dict[str, Any] = {"textcoords": "offset points", "ha": ha, "va": va, "color": colour}
-                axis.annotate(name, point, shift, fontsize=7, **style)
+                axis.annotate(name.split("-")[-1], (size, value), shift, fontsize=8, **style)
         axis.set(xscale="log", xlabel="parameters", ylabel=score)
         axis.margins(0.15)
     legend(axes[0])

@@ -22,6 +22,7 @@ from varlite.experiments.scaling_laws import (
     halves,
     intervals,
     lower_envelope,
+    rival_laws,
     size,
 )  # fmt: skip
 from varlite.nb import plots
@@ -33,16 +34,16 @@ NAMES = {
     "val_error_last": "token error, last scale",
     "val_error": "token error, all scales",
 }
-SIZE, COST = "N, weights in the blocks", "C, FLOPs of training"
-# Every part of a model has its colour and hatch.
+SIZE, COST = "N, weights in the blocks", "C, operations of training"
+# Every part of a model has its name in figures, its colour and its hatch.
 PARTS = {
-    "embeddings": "",
-    "attention": "////",
-    "pairs": "oo",
-    "mamba": "++++",
-    "ffn": "....",
-    "adaln": "xxxx",
-    "head": "||||",
+    "embeddings": ("embeddings", ""),
+    "attention": ("attention, linear", "////"),
+    "pairs": ("attention, pairs", "oo"),
+    "mamba": ("Mamba", "++++"),
+    "ffn": ("feed-forward", "...."),
+    "adaln": ("AdaLN", "xxxx"),
+    "head": ("head", "||||"),
 }
 
 Runs = Mapping[int, Mapping[str, Any]]
@@ -70,12 +71,12 @@ def draw_law(axis: Axes, law: PowerLaw, X: np.ndarray, reach: float = 1.0, **sty
 def draw_fit(axis: Axes, X: np.ndarray, L: np.ndarray, xlabel: str, name: str) -> dict[str, Any]:
     """The straight line through points on log-log; plain numbers even where L spans far less than a decade.
 
-    The title has the exponent and its 90 % interval. Returns {"X", "L", "law", "interval"}.
+    The title has the exponent and its 90 % interval in a line of its own. Returns {"X", "L", "law", "interval"}.
     """
     law, (low, high) = fit(X, L), intervals(X, L)["exponent"]
     draw_law(axis, law, X)
     axis.set(xscale="log", yscale="log", xlabel=xlabel)
-    axis.set_title(f"{NAMES[name]}: {xlabel[0]}^{law.exponent:.3f} ({low:.3f} to {high:.3f})", fontsize=9)
+    axis.set_title(f"{NAMES[name]}\nexponent {law.exponent:.3f} ({low:.3f} to {high:.3f})", fontsize=10)
     axis.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
@@ -88,14 +89,14 @@ def against_size(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str, d
 
     Returns {name: {"X", "L", "law", "interval"}}.
     """
-    axes = plots.panels(len(names), 4.2, 2.7, columns=2)
+    axes = plots.panels(len(names), *((4.2, 2.9) if len(names) > 1 else (5.2, 3.4)), columns=2)
     colours, data = depth_colours(list(runs)), {}
     for axis, name in zip(axes, names, strict=True):
         X, L = finals(runs, name)
         for i, depth in enumerate(runs):
             axis.plot(X[i], L[i], plots.MARKERS[i], color=colours[depth], markersize=7, label=f"depth {depth}")
         data[name] = draw_fit(axis, X, L, SIZE, name)
-    plots.legend_on_top(axes[0])
+    plots.legend_on_top(axes[0], columns=len(runs))
     return data
 
 
@@ -116,8 +117,8 @@ def against_compute(runs: Runs, names: Sequence[str] = tuple(NAMES)) -> dict[str
         axis.plot(C[best], L[best], "o", mfc="none", color="black", ms=7, mew=0.8, label="lower envelope")
         data[name] = draw_fit(axis, C[best], L[best], COST, name) | {"depth": of[best]}
         data[name]["halves"] = halves(C[best], L[best])
-        axis.set_title("{}\nits halves {:.3f} and {:.3f}".format(axis.get_title(), *data[name]["halves"]), fontsize=9)
-    plots.legend_on_top(axes[0])
+        axis.set_title("{}\nits halves {:.3f} and {:.3f}".format(axis.get_title(), *data[name]["halves"]), fontsize=10)
+    plots.legend_on_top(axes[0], columns=len(runs) + 1)
     return data
 
 
@@ -127,7 +128,7 @@ def with_floor(points: Points, xlabel: str = SIZE, reach: float = 30) -> dict[st
     The grey band is the 90 % confidence interval of the floor; the titles have those of the exponents.
     Returns {title: {"straight", "floor", "intervals"}}.
     """
-    axes = plots.panels(len(points), 4.2, 3.0, columns=2)
+    axes = plots.panels(len(points), 4.2, 3.2, columns=2)
     data = {}
     for axis, (title, (X, L)) in zip(axes, points.items(), strict=True):
         straight, bent, found = fit(X, L), fit(X, L, floor=True), intervals(X, L, floor=True)
@@ -135,10 +136,10 @@ def with_floor(points: Points, xlabel: str = SIZE, reach: float = 30) -> dict[st
         draw_law(axis, bent, X, reach, color=plots.BLUE, linewidth=2, label="with floor")
         axis.axhspan(*found["floor"], color="gray", alpha=0.25, linewidth=0, label="floor, 90 %")
         axis.plot(X, L, "o", color="black", markersize=5, label="measured")
-        axis.set(xscale="log", xlabel=xlabel)
+        axis.set(xscale="log", xlabel=xlabel, ylabel="loss")
         ways = ((straight.exponent, *intervals(X, L)["exponent"]), (bent.exponent, *found["exponent"]))
         without, with_one = ("{:.3f} ({:.3f} to {:.3f})".format(*way) for way in ways)
-        axis.set_title(f"{title}\nexponent {without}, with floor {with_one}", fontsize=8)
+        axis.set_title(f"{title}\nexponent {without}\nwith floor {with_one}", fontsize=9)
         data[title] = {"straight": straight, "floor": bent, "intervals": found}
     plots.legend_on_top(axes[0])
     return data
@@ -187,12 +188,29 @@ def exponents(groups: Sequence[Sequence[Mapping[str, Any]]]) -> Sequence[Sequenc
     return groups
 
 
+def rivals(X: np.ndarray, L: np.ndarray, ylabel: str, reach: float = 1000) -> dict[str, np.ndarray]:
+    """Laws through all points but the one of largest X, drawn `reach` times beyond it: where do they part?
+
+    Returns {"x": sizes, law: values}.
+    """
+    x = np.geomspace(X.min(), X.max() * reach, 200)
+    data = {"x": x} | {name: law(x) for name, law in rival_laws(X, L).items() if name != "no change"}
+    (axis,) = plots.panels(1, 6.3, 3.2)
+    plots.draw_lines(axis, {name: (x, y) for name, y in data.items() if name != "x"})
+    last = X.max() == X
+    axis.plot(X[~last], L[~last], "o", color="black", ms=6, label="measured, fitted")
+    axis.plot(X[last], L[last], "o", color="black", mfc="white", ms=7, label="measured, predicted")
+    axis.set(xscale="log", xlabel=SIZE, ylabel=ylabel)
+    plots.legend(axis, "right")
+    return data
+
+
 def shares(counts: Mapping[str, Mapping[str, int]], xlabel: str) -> dict[str, dict[str, float]]:
     """A bar a name, cut into the shares of its parts; returns them {name: {part: share}}."""
     data = {name: {part: n / sum(parts.values()) for part, n in parts.items()} for name, parts in counts.items()}
     (axis,) = plots.panels(1, 7, 0.36 * len(data) + 1.0)
-    sizes = {part: [parts.get(part, 0.0) for parts in data.values()] for part in PARTS}
-    plots.draw_stack(axis, sizes, list(data), plots.palette(len(PARTS)), list(PARTS.values()))
+    sizes = {name: [parts.get(part, 0.0) for parts in data.values()] for part, (name, _) in PARTS.items()}
+    plots.draw_stack(axis, sizes, list(data), plots.palette(len(PARTS)), [hatch for _, hatch in PARTS.values()])
     axis.set(xlabel=xlabel, xlim=(0, 1))
     plots.legend(axis, "right")
     return data

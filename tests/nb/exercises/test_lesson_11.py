@@ -14,10 +14,11 @@ from varlite.nb.exercises import verdict
 @pytest.mark.parametrize(
     ("times", "said"),
     [
-        (2.515, "right."),
-        (1710, "number of tokens"),
-        (1.515, "the scale's own"),
-        (0.3977, "other way"),
+        (2.087, "right."),
+        (4675, "number of tokens"),
+        (1.087, "the scale's own"),
+        (0.479, "other way"),
+        (2.515, "at 256 x 256"),
         (4, "too large"),
     ],
 )

@@ -17,11 +17,11 @@ def test_what_is_lost_is_relative_to_the_variance():
 
 
 @pytest.mark.parametrize(
-    ("passes", "said"),
-    [(34.1, "right."), (30.7, "held out"), (153600, "in all"), (0.569, "twenty seconds"), (17.07, "Two steps")],
+    ("minutes", "said"),
+    [(7.03, "right."), (7.81, "held out"), (421.9, "seconds"), (843.75, "number of steps"), (14.06, "Two steps")],
 )
-def test_passes_are_counted_over_what_is_trained_on(passes, said):
-    assert said in verdict("13.2", passes)
+def test_minutes_are_counted_until_each_picture_was_seen_twelve_times(minutes, said):
+    assert said in verdict("13.2", minutes)
 
 
 def test_the_nearest_picture_is_found_for_each_sample():
@@ -44,3 +44,19 @@ def test_what_holds_a_model_back_is_told_from_what_lies_beyond_real_pictures():
     )
     assert "nearly as good" in verdict("13.4", lambda s, a, r: "tokenizer")
     assert "should be" in verdict("13.4", lambda s, a, r: a)
+
+
+def share(pictures, training, own=True, mean=False):
+    flat = lambda x: x.flatten(1)  # noqa: E731
+    distance, which = torch.cdist(flat(pictures), flat(training)).min(1)
+    among = torch.cdist(flat(training), flat(training))
+    gap = (among.fill_diagonal_(torch.inf) if own else among).min(1).values
+    return (distance < (gap.mean() if mean else gap[which])).double().mean().item()
+
+
+def test_suspicious_pictures_are_nearer_than_the_neighbour_of_what_they_are_near_to():
+    assert verdict("13.5", share).startswith("right.")
+    assert "its own neighbour" in verdict("13.5", lambda p, t: share(p, t, own=False))
+    assert "As a share" in verdict("13.5", lambda p, t: share(p, t) * len(p))
+    assert not verdict("13.5", lambda p, t: share(p, t, mean=True)).startswith("right.")
+    assert not verdict("13.5", lambda p, t: 1.0).startswith("right.")

@@ -51,17 +51,21 @@ def mamba_input() -> tuple[Mamba2, torch.Tensor]:
 
 def exercise_1(times: Any) -> str:
     """How many more tokens are scanned without a carried state."""
-    scales = Scales.of(SCHEDULES[256])
-    scanned = sum(end for _, end in scales.spans)
+    scales, smaller = (Scales.of(SCHEDULES[side]) for side in (512, 256))
+    scanned, at_256 = (sum(end for _, end in of.spans) for of in (scales, smaller))
     number(
         times, scanned / scales.total, 0.01,
         slips={
             scanned: "That is the number of tokens scanned. How many times the carried way's is it?",
             scanned / scales.total - 1: "That counts the tokens before each scale, and not the scale's own.",
             scales.total / scanned: "The other way round.",
+            at_256 / smaller.total: "That is at 256 x 256.",
         },
     )  # fmt: skip
-    return "With ever finer scales, each side r times the last, this tends to 1 / (1 - r^-2)."
+    return (
+        "A smaller multiple than at 256 x 256, where the sides grow more slowly: with each side r times the last, it "
+        "tends to 1 / (1 - r^-2)."
+    )
 
 
 def exercise_2(tokens: Any) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from varlite.nb.exercises import Off, function, kind, number
+from varlite.training.fit_timing import PASSES
 
 
 def pictures(n: int, seed: int) -> torch.Tensor:
@@ -30,17 +31,20 @@ def exercise_1(variance_lost: Any) -> str:
     return "Unlike an error in pixels, this share can be compared between dim pictures and bright ones."
 
 
-def exercise_2(passes: Any) -> str:
-    """How often each picture is seen."""
-    seen, train = 20 * 60 * 2 * 64, 5000 * 0.9
+def exercise_2(minutes: Any) -> str:
+    """When the transformer has seen each picture as often as `fit` allows."""
+    a_minute = 60 * 2 * 64
+    right = PASSES * 5000 * 0.9 / a_minute
     slips = {
-        seen: "That is how many pictures pass by, in all.",
-        seen / 5000: "No training sees the pictures that are held out.",
-        seen / train / 60: "Twenty minutes are more than twenty seconds.",
-        seen / train / 2: "Two steps per second.",
+        PASSES * 5000 / a_minute: "No training sees the pictures that are held out.",
+        60 * right: "Those are seconds.",
+        120 * right: "That is the number of steps.",
+        2 * right: "Two steps per second.",
+        64 * right: "A step sees more than one picture.",
+        right / PASSES: "That is one pass.",
     }
-    number(passes, seen / train, 0.2, slips)
-    return "Enough to learn a small folder by heart: look at the share of copies."
+    number(minutes, right, 0.05, slips)
+    return "So more minutes only help if there are more pictures: --flip, or a larger folder."
 
 
 def exercise_3(nearest: Any) -> str:
@@ -72,3 +76,30 @@ def exercise_4(culprit: Any) -> str:
         if found != right:
             raise Off(f"For samples {samples:g}, reconstructions {again:g}, real {real:g} it says {found}. {why}")
     return "Most first fits are held back by the transformer: it learns last, and needs most of the minutes."
+
+
+def exercise_5(suspicious: Any) -> str:
+    """The share of pictures that lie nearer to a training picture than its own neighbour."""
+    call, training = function(suspicious), pictures(40, 4)
+    noise = pictures(40, 5) - 0.5
+    cases = {
+        "copies": training[:10] + 0.02 * noise[:10],
+        "new pictures": pictures(30, 6),
+        "copies and new pictures": torch.cat((training[:6] + 0.1 * noise[:6], pictures(18, 7))),
+        "one picture, copied often": training[3:4] + 0.1 * noise[:12],
+    }
+    for name, given in cases.items():
+        distance_MN, own_NN = (torch.cdist(x.flatten(1), training.flatten(1)) for x in (given, training))
+        nearest_M, which_M = distance_MN.min(1)
+        own_N = own_NN.fill_diagonal_(torch.inf).min(1).values
+        right = (nearest_M < own_N[which_M]).double().mean().item()
+        slips = {
+            0.0: "A training picture is at distance zero from itself. Is it its own neighbour?",
+            (nearest_M < own_N.mean()).double().mean().item(): "Each training picture has a gap of its own.",
+            right * len(given): "That is how many. As a share?",
+        }
+        try:
+            number(call(given, training), right, 0.001, {slip: said for slip, said in slips.items() if slip != right})
+        except Off as off:
+            raise Off(f"For {name}: {off}") from None
+    return "Blurred samples lie nearer to everything, so the share rises, though nothing was learned: no judge alone."
