@@ -214,6 +214,16 @@ def test_what_it_says_of_additions_was_measured():
     assert "d4, ssg 0.6 19.4 (tokens), rank 1, d4 41.3 (tokens), rank 2" in ssg["of images"]
 
 
+def test_what_it_says_of_a_model_as_classifier_was_measured():
+    for depth in (4, 6):
+        record = json.loads((ROOT / f"data/results/classify-var-d{depth}.json").read_text())
+        steps = zip(record["scores"]["accuracy_by_step"], record["scores"]["bits_by_step"], strict=True)
+        cells = [f"{accuracy:.1%} ({bits:.2f})" for accuracy, bits in steps]
+        ends = " to ".join(f"{end:.1%}" for end in record["scores"]["accuracy_interval"])
+        assert f"| {record['model']} | " + " | ".join(cells) + f" | {ends} |" in DOCS["results"]
+        assert record["num"] == 1000
+
+
 def test_the_ablation_is_as_it_was_measured():
     text = RESULTS
     rows = {row["row"]: row for row in json.loads((ROOT / "data/results/ablation.json").read_text())["rows"]}
