@@ -40,6 +40,12 @@ def test_logits_that_are_off_before_tokens_are_do_not_pass(here):
     assert equality.compared("", here, late, SEEDS).passed
 
 
+def test_a_model_made_ready_draws_what_it_drew_before():
+    model, tokenizer = load("fashion-var-d4")
+    row = equality.replayed("", model, tokenizer, [0, 1], SEEDS)
+    assert row.passed and row.note == "no graph was recorded"
+
+
 def test_the_distance_to_a_border_is_that_of_the_draw():
     seed_1, share = torch.tensor([7]), 2**-24
     share *= int(random_words(torch.tensor([7]), DRAW, 1, [5])[0, 2]) >> 8

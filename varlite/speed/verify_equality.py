@@ -22,6 +22,7 @@ from varlite.tokenizer import VQVAE
 CPU = torch.device("cpu")
 HALF_ERROR = 0.02  # of the logits in bfloat16, in their standard deviations; on a CPU it is 0.004 to 0.005
 ROUNDING = 1e-3  # by which logits may differ between devices in float32, given the same tokens before
+PIXEL = 1e-3  # by which pictures of the same tokens may differ
 MODELS = ("fashion-var-d4", "fashion-mvar-d4", "fashion-raster-d4")  # that ship, with their tokenizers
 LARGE = "var-d16"  # on random weights
 
@@ -117,6 +118,20 @@ def same_tokens(job: Job) -> Iterator[Row]:
             half = sampled(model, tokenizer, labels, seeds, "bfloat16")
             share = share_of_equal(here, half)
             yield Row(f"{name}, bfloat16, {where}", f"{share:.2%}", "of tokens equal", "", None, "rounding to 8 bits")
+            yield replayed(f"{name}, recorded as a graph and not", model, tokenizer, labels, seeds)
+
+
+def replayed(what: str, model: Any, tokenizer: VQVAE, labels: list[int], seeds: list[int]) -> Row:
+    """Whether a model that is made ready draws what it drew before: as itself, recorded, and replayed for others."""
+    others = [seed + len(seeds) for seed in seeds]
+    turns = [seeds, others, seeds, others]
+    plain = [generate(model, tokenizer, labels, seeds=turn) for turn in turns[:2]]
+    ready = prepare(twin(model))
+    found = [generate(ready, tokenizer, labels, seeds=turn) for turn in turns]
+    off = max((a - b).abs().max().item() for a, b in zip(2 * plain, found, strict=True))
+    recorded = bool(getattr(ready.sample, "held", ()))
+    note = "replayed" if recorded else "no graph was recorded"
+    return Row(what, float(f"{off:.2g}"), "off at most, in a pixel", "at most 0.001", off <= PIXEL, note)
 
 
 def share_of_equal(a: Sampled, b: Sampled) -> float:
