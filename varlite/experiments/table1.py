@@ -130,6 +130,7 @@ def reproduce_table1(
         rows[family.preset] = row
         for point, of_point in zip(row["dial"], cost[1:], strict=True):
             point |= of_point
+    record["families"] = rows = {family.preset: rows[family.preset] for family in FAMILIES}  # in the table's order
     # Judges of tokens have no vote: the families' tokenizers differ, and `verdict` sees it.
     record["places"] = {str(seed): order(rows, str(seed)) for seed in SEEDS}
     record |= {"machine": machine(), "versions": versions("torch_fidelity")}
