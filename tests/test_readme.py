@@ -10,6 +10,7 @@ from varlite.evaluation.judges.verdict import Report, verdict
 from varlite.evaluation.judging import PANEL
 from varlite.experiments import scaling_laws as scaling
 from varlite.experiments.tuning import CFG
+from varlite.models import kind_of
 from varlite.presets import MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -275,6 +276,29 @@ def test_the_speeds_are_those_that_were_measured():
         assert f"| {title} | " + " | ".join(f"{x:.2f}" for x in cells[:3]) + " |" in README
         assert len(times["varlite"]["rounds"]) >= 5
         assert ways["plain"]["equal"] > (0.998 if "batch 64" in title else 0.9999)
+
+
+def test_the_speeds_on_a_gpu_are_those_that_were_measured():
+    found = json.loads((ROOT / "data/results/gpu.json").read_text())
+    rows = {row["what"]: row for part in found["parts"].values() for row in part}
+    assert all(row["passed"] is not False for row in rows.values())
+    ways = ("batch 1, bfloat16", "batch 1, bfloat16, no graph", "batch 64, bfloat16", "batch 64, bfloat16, compiled")
+    peak = rows["matrix product, bfloat16"]["value"]
+    for name in ("var-d16", "var-d20", "var-d24", "var-d30"):
+        of_name = [rows.get(f"{name}, {way}") for way in ways]
+        rates = ["" if row is None or "not compiled" in row["note"] else row["value"] for row in of_name]
+        cells = [f"{rate:.1f}" for rate in rates[:2]] + [rate and f"{rate:.0f}" for rate in rates[2:]]
+        assert f"| {name} | " + " | ".join(cells) + " |" in DOCS["speed"]
+        config = MODELS[name].config
+        share = rates[2] * kind_of(config).model.flops(config, "sampling") / 1e12 / peak
+        assert name in ("var-d20", "var-d24") or f"{share:.0%}" in DOCS["speed"]
+        if name in ("var-d16", "var-d30"):
+            draws = " images a second one by one" * (name == "var-d16")
+            assert f"{rates[0]:.0f}{draws} and {rates[2]:.0f}" in README
+    kept = rows["keys and values of var-d30, batch 64, bfloat16, measured"]["value"]
+    assert f"take {kept:.1f} GB, of 28.7 published" in DOCS["speed"]
+    equal = [float(row["value"][:-1]) for what, row in rows.items() if "float32, on the CPU and on cuda" in what]
+    assert min(equal) >= 99.55 and f"{sum(found['seconds'].values()):.0f} s of it" in DOCS["speed"]
 
 
 def test_what_each_term_of_the_loss_buys_is_as_it_was_measured():

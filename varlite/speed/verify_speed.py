@@ -173,6 +173,7 @@ def compiled(job: Job) -> Iterator[Row]:
         if job.left() < 25:
             yield Row(what, "not run", note="too little is left of the budget of this part")
             continue
+        torch._dynamo.reset()  # what was compiled for the models before counts against the limit of this one
         try:
             model, tokenizer = random_model(name, job.device)
             model = prepare(model, "bfloat16")
