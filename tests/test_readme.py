@@ -99,13 +99,22 @@ def test_what_is_said_of_edits_is_what_was_measured():
 
 
 def test_what_is_said_of_the_emoji_is_what_was_measured():
-    vq, model = json.loads((ROOT / "data/results/emoji.json").read_text())["models"].values()
+    record = json.loads((ROOT / "data/results/emoji.json").read_text())
+    vq, model = record["models"].values()
     assert not {vq["training"]["preset"], model["training"]["preset"]} & CARDS.keys()
     text = " ".join(DOCS["training"].split())
     assert f"squared error {vq['scores']['val_mse']:.4f}, {vq['scores']['codes_used']:.0%} of the codes in use" in text
     assert f"{vq['training']['minutes'] + model['training']['minutes']:.0f} minutes in all" in text
     losses = model["scores"]["val_loss"], model["last_logged"]["loss"], model["scores"]["val_loss_last"]
     assert "ends at {:.2f} beside {:.1f} in training, and at the last scale it is {:.2f}".format(*losses) in text
+    now = record["three_styles"]
+    vq, model = now["models"].values()
+    assert f"ends at a squared error of {vq['last_logged']['val_mse']:.4f}" in text
+    assert f"{vq['training']['minutes'] + model['training']['minutes']:.0f} minutes in all beside other work" in text
+    loss = {name: scores["val_loss"] for name, scores in now["loss"].items()}
+    assert f"test pictures is {loss['test all']:.2f}, beside {loss['train all']:.2f} for training pictures" in text
+    by_style = (loss[f"test {style}"] for style in ("google", "twitter", "fluent"))
+    assert "{:.2f} for Google's, {:.2f} for Twitter's and {:.2f} for Microsoft's".format(*by_style) in text
 
 
 def test_scores_stand_beside_those_of_pictures_that_no_model_drew():
