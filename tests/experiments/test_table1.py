@@ -80,9 +80,12 @@ def test_a_finished_run_is_used_what_ships_if_it_saw_as_much_and_what_is_missing
     (tmp_path / "fashion-dit-d4").mkdir()
     (tmp_path / "fashion-dit-d4" / "card.json").write_text("{}")
     found = open_families(tmp_path)
-    assert found["fashion-dit-d4"][:2] == [str(tmp_path / name) for name in ("fashion-dit-d4", "fashion-dit-d4@1")]
+    assert found["fashion-dit-d4"] == {
+        seed: str(tmp_path / f"fashion-dit-d4{end}") for seed, end in enumerate(("", "@1", "@2"))
+    }
     assert found["fashion-raster-d4"][0] == "fashion-raster-d4"
-    assert begun[-1][0] == FAMILIES[-1].preset and len(begun) == 2 * len(FAMILIES) + 1
+    assert list(found["fashion-flexvar-d4"].values()) == ["fashion-flexvar-d4"]
+    assert begun[-1][0] == FAMILIES[-1].preset and len(begun) == 2 * (len(FAMILIES) - 1) + 1
     preset, data, recipe = next(run for run in begun if run[0] == "fashion-var-d4")  # what ships saw more images
     wanted = ladder(4)
     assert data == "fashion" and f"steps={wanted.steps}" in recipe and found[preset][0] == str(tmp_path / preset)
@@ -100,6 +103,6 @@ def test_the_table_that_ships_is_whole():
     for family in FAMILIES:
         row = record["families"][family.preset]
         assert len(row["dial"]) == len(family.dial) and row["images_seen"] == 96_000
-        assert list(row["trainings"]) == ["0", "1", "2"]
+        assert list(row["trainings"]) == [str(seed) for seed in family.seeds]
     for places in record["places"].values():
         assert {place["family"] for place in places} == set(record["families"])
