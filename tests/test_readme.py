@@ -28,10 +28,10 @@ def test_the_snippets_run(snippet, tmp_path, monkeypatch):
 
 
 def minutes(name, last=0):
-    """Of all trainings behind a model, or the last few: "48 + 18"."""
+    """Of all trainings behind a model, or the last few: "48 + 18", with a decimal for those on a GPU."""
     found, training = [], CARDS[name]["training"] | {"started_from": CARDS[name].get("started_from")}
     while training:
-        found.append(f"{training['minutes']:.0f}")
+        found.append(f"{training['minutes']:.{int('GPU' in training['machine'])}f}")
         training = training.get("started_from")
     return " + ".join(found[::-1][-last:])
 
@@ -63,22 +63,30 @@ def test_the_results_are_those_of_the_cards():
 
 def test_what_is_said_of_still_life_is_what_was_measured():
     vq, model, reader = (CARDS[f"still-{name}"]["scores"] for name in ("vq", "var-d6", "reader"))
-    training = CARDS["still-var-d6"]["training"]
     assert f"MSE {vq['val_mse']:.4f}, {vq['codes_used']:.0%} of codes used" in " | ".join(row("still-vq"))
     assert minutes("still-vq") in row("still-vq") and minutes("still-var-d6") in row("still-var-d6")
     shown = f"{model['shows_class']:.1%} show the class asked for, {model['coherent']:.1%} are coherent"
     assert shown in row("still-var-d6") and shown in RESULTS and f"{model['good']:.1%} are both" in RESULTS
-    assert f"trained in {training['minutes']:.0f} minutes" in README
     assert f"as they were rendered, {model['coherent_as_rendered']:.1%} are coherent" in RESULTS
-    assert f"pass in {vq['coherent']:.1%} of cases" in RESULTS
+    assert f"of real scenes pass in {vq['coherent']:.1%} of cases" in RESULTS
+    assert f"recognises {vq['read_small_kind']:.1%} of the small objects" in RESULTS
+    assert f"the material of {vq['read_material']:.1%} of the main ones" in RESULTS
     assert f"of those classes {model['held_out']:.1%}" in RESULTS
     names = ("kind", "hue", "material", "count", "wall", "table", "azimuth", "elevation", "camera")
     assert "| " + " | ".join(f"{reader[name]:.1%}" for name in (*names, "small_kind", "small_hue")) + " |" in RESULTS
-    before = json.loads((ROOT / "data/checkpoints/still-vq/card.json").read_text())["started_from"]
-    took = [f"{t['minutes']:.0f}" for t in (before, CARDS["still-vq"]["training"], CARDS["still-features"]["training"])]
+
+
+def test_what_is_said_of_how_still_life_was_trained_is_on_the_cards():
     text = " ".join(DOCS["training"].split())
-    assert f"{took[0]} + {took[1]} minutes for the tokenizer, {took[2]} for `still-features` and" in text
-    assert f"and {training['minutes']:.0f} for the transformer" in text and f"to {vq['val_mse']:.4f}, and edges" in text
+    (vq, *vq_gpu), (model, model_gpu) = (minutes(f"still-{name}").split(" + ") for name in ("vq", "var-d6"))
+    assert f"trained in {model} minutes on two CPU cores, beside other work, and {model_gpu} minutes on a GPU" in README
+    features = f"{CARDS['still-features']['training']['minutes']:.0f} for `still-features`"
+    assert f"{vq} minutes for the tokenizer, {features} and {model} for the transformer" in text
+    assert f"the tokenizer took {' + '.join(vq_gpu)} minutes and the transformer {model_gpu}" in text
+    assert f"to {CARDS['still-vq']['scores']['val_mse']:.4f} with the whole loss" in text
+    trainings = (CARDS[name]["training"] for name in ("still-vq", "still-var-d6"))
+    for training in (CARDS["still-vq"]["started_from"], *trainings):
+        assert training["command"].partition("--steps")[2] in text
 
 
 def test_what_is_said_of_edits_is_what_was_measured():
@@ -95,8 +103,9 @@ def test_what_is_said_of_edits_is_what_was_measured():
     assert f"falls by one in {read['count']['share']:.0%}" in RESULTS
     pixels = (rms[row][0] for row in ("edits", "smooth fill", "left in"))
     assert "({:.3f} beside {:.3f}; the object left in has {:.3f})".format(*pixels) in RESULTS
-    for task in (swap, extend):
-        assert f"right class in {task['read']['edits']['kind']['share']:.0%} of" in RESULTS
+    kind, hue = ([f"{t['read']['edits'][name]['share']:.0%}" for t in (extend, swap)] for name in ("kind", "hue"))
+    assert "right class in {} of cases, and a class edit in {}, but".format(*kind) in RESULTS
+    assert "hardly tell from {} and {}:".format(*hue) in RESULTS
 
 
 def test_what_is_said_of_the_emoji_is_what_was_measured():
