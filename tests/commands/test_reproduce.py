@@ -41,9 +41,10 @@ def asked(monkeypatch):
     curve = {"codes_used": 0.5, "perplexity_per_scale": [1, 2]}
     stand_in(codebook_collapse, "ablate_codebook", {"arms": {"nothing": {"curve": [curve], "val_mse": 0.1}}})
     stand_in(sweep, "sweep", {"runs": {"fashion-var-d1": {"curve": [{"val_loss": 4.0}], "minutes": 3}}})
-    family = {"name": "masked", "scores": scores, "parameters": 2e6, "evaluations": 8, "seconds_per_image": 0.01}
+    of_trainings = {"mean": scores, "band": {"fd": [1.9, 2.1]}}
+    family = of_trainings | {"name": "masked", "parameters": 2e6, "evaluations": 8, "seconds_per_image": 0.01}
     place |= {"family": "fashion-maskgit-d4"}
-    stand_in(table1, "reproduce_table1", {"families": {"fashion-maskgit-d4": family}, "places": [place]})
+    stand_in(table1, "reproduce_table1", {"families": {"fashion-maskgit-d4": family}, "places": {"0": [place]}})
     found = {"share": 0.9, "interval": [0.8, 0.95], "num": 5}
     task = {"num": 5, "read": {row: {"count": found} for row in ("edits", "ceiling", "untouched")}}
     stand_in(still_edits, "reproduce_still", {"tasks": {"extend": task}})

@@ -7,6 +7,7 @@ import torch
 from matplotlib.ticker import ScalarFormatter
 
 from varlite.checkpoints.load import load
+from varlite.experiments.table1 import ranks_of
 from varlite.nb import plots
 from varlite.sampling import generate
 from varlite.tokenizer import VQVAE
@@ -16,13 +17,14 @@ SOLVERS = {"euler": (3, 7, 15), "heun": (2, 4, 8)}  # steps, of equal cost
 
 
 def table(record: Mapping[str, Any]) -> list[str]:
-    """Lines of `reproduce table1`: a row for each family."""
-    heads = "".join(f" {head:>6s}" for head in ("FD", "acc.", "prec.", "recall", "ms", "alone"))
-    lines = [f"{'':36s}  weights  runs{heads}"]
+    """Lines of `reproduce table1`: a row for each family, means over its trainings; of FD also their range."""
+    heads = "".join(f" {head:>6s}" for head in ("acc.", "prec.", "recall", "ms", "alone"))
+    lines = [f"{'':38s}  weights  runs {'FD (range)':>20s}{heads}"]
     for row in record["families"].values():
-        scores = row["scores"]
+        scores, (low, high) = row["mean"], row["band"]["fd"]
+        fd = f"{scores['fd']:.2f} " + (f"({low:.2f} to {high:.2f})" if low < high else f"({'one':>12s})")
         lines.append(
-            f"{row['name']:36s} {row['parameters'] / 1e6:6.2f} M {row['evaluations']:5d} {scores['fd']:6.2f} "
+            f"{row['name']:38s} {row['parameters'] / 1e6:6.2f} M {row['evaluations']:5d} {fd:>20s} "
             f"{scores['accuracy']:6.1%} {scores['precision']:6.2f} {scores['recall']:6.2f} "
             f"{1000 * row['seconds_per_image']:6.1f} {1000 * row['seconds_alone']:6.0f}"
         )
@@ -30,22 +32,26 @@ def table(record: Mapping[str, Any]) -> list[str]:
 
 
 def places(record: Mapping[str, Any]) -> list[str]:
-    """Lines of the panel's order: rank, family, how far the worst judge finds it, which judge that is."""
+    """Lines of the panel's order: the ranks of the trainings, family, how far the worst judge finds the first one, and
+    which judge that is."""
     names = {preset: row["name"] for preset, row in record["families"].items()}
     return [
-        f"{place['rank']:3g}  {names[place['family']]:36s} {place['away']:6.1f} by {place['judge']}"
-        for place in record["places"]
+        f"{', '.join(f'{rank:g}' for rank in ranks_of(record, place['family'])):14s} {names[place['family']]:38s} "
+        f"{place['away']:6.1f} by {place['judge']}"
+        for place in record["places"]["0"]
     ]
 
 
 def by_judge(record: Mapping[str, Any], unknown: str = "-") -> list[str]:
-    """Lines of how far from real pictures each judge finds each family; some draw no tokens to judge."""
+    """Lines of how far from real pictures each judge finds each family, a mean over its trainings; some draw no tokens
+    to judge."""
     rows = record["families"]
     lines = [f"{'':18s}" + "".join(f"{preset.removeprefix('fashion-').removesuffix('-d4'):>9s}" for preset in rows)]
-    for judge in next(iter(rows.values()))["panel"]["scores"]:
-        found = [row["panel"]["scores"].get(judge) for row in rows.values()]
-        cells = "".join(f"{unknown if score is None else format(score['away'], '.1f'):>9s}" for score in found)
-        lines.append(f"{judge:18s}{cells}")
+    panels = {preset: [one["panel"]["scores"] for one in row["trainings"].values()] for preset, row in rows.items()}
+    for judge in next(iter(panels.values()))[0]:
+        cells = [[scores[judge]["away"] for scores in found if judge in scores] for found in panels.values()]
+        shown = (format(sum(away) / len(away), ".1f") if away else unknown for away in cells)
+        lines.append(f"{judge:18s}" + "".join(f"{cell:>9s}" for cell in shown))
     return lines
 
 
