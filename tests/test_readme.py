@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from varlite.evaluation.judges.verdict import Report, verdict
+from varlite.evaluation.judges.verdict import OF_TOKENS, Report, verdict
 from varlite.evaluation.judging import PANEL
 from varlite.experiments import scaling_laws as scaling
+from varlite.experiments.ablation import AGAINST, agreement
 from varlite.experiments.tuning import CFG
 from varlite.models import kind_of
 from varlite.presets import MODELS
@@ -264,23 +265,41 @@ def test_what_it_says_of_a_model_as_classifier_was_measured():
 def test_the_ablation_is_as_it_was_measured():
     text = RESULTS
     rows = {row["row"]: row for row in json.loads((ROOT / "data/results/ablation.json").read_text())["rows"]}
-    fd = {number: f"{row['mean']['fd']:.2f}" for number, row in rows.items()}
-    assert f"raster order {fd[1]}, next scale {fd[2]}, + AdaLN {fd[3]}, + top-k {fd[4]}, + guidance {fd[5]}" in text
-    assert f"+ attention normalisation {fd[6]}" in text and f"+ depth 5 {fd[7]}." in text
-    assert f"with all of it: {fd[8]}; M-VAR, of half as many weights again: {fd[9]}." in text
+    names = ["raster order", "next scale", "+ AdaLN", "+ top-k", "+ guidance", "+ attention normalisation", "+ depth 5"]
+    shown = dict(zip(rows, [*names, "raster order with all of it", "M-VAR"], strict=True))
+    of_FD, found = {}, {}
+    for number, row in rows.items():
+        low, high = of_FD[number] = row["band"]["fd"]
+        several = len(row["runs"]) > 1
+        cells = [f"{row['mean']['fd']:.2f}", f"{low:.2f} to {high:.2f}" if several else "one training", "", "", ""]
+        if several and number in AGAINST:
+            found[number] = agreement(rows[AGAINST[number]], row)
+            counts = [len(found[number][side]) for side in ("nearer", "farther")]
+            cells[2:] = [shown[AGAINST[number]], *(f"{n} of {sum(map(len, found[number].values()))}" for n in counts)]
+        assert f"| {shown[number]} | " + " | ".join(cells) + " |" in DOCS["results"]
+    assert {number: len(row["runs"]) for number, row in rows.items()} == dict.fromkeys(rows, 3) | {7: 1}
+    assert "three trainings of every row but depth 5, 2,000 samples of each" in text
+    for before, now in ((2, 1), (2, 3), (3, 4), (4, 5), (8, 6), (6, 9)):
+        assert of_FD[now][1] < of_FD[before][0]
+    assert of_FD[5][0] < of_FD[6][1] < of_FD[5][0] + 0.01 and "its range overlaps, by a hair," in text
+    assert of_FD[9][0] < rows[7]["mean"]["fd"] < of_FD[9][1] and "depth 5, which has a quarter more weights" in text
+    assert rows[7]["parameters"] / rows[9]["parameters"] == pytest.approx(1.25, abs=0.01)
+    assert rows[9]["parameters"] / rows[6]["parameters"] == pytest.approx(1.5, abs=0.02)
+    assert len(OF_TOKENS & set(found[6]["nearer"])) == 3 and "three of them look at tokens" in text
+    assert found[2]["nearer"] == ["nearest_pixels", "spread_features", "sw_patches"]
+    assert found[8]["nearer"] == ["sw_patches"] and "one, of patches, raster order" in text
+    assert {*found[4]["farther"]} == OF_TOKENS | {"nearest_pixels"} and "four of these look at tokens" in text
+    of_variety = [judge for judge in found[5]["farther"] if judge.startswith(("recall", "spread", "nearest"))]
+    assert len(of_variety) == 5 and "six those without, of which five look at variety" in text
+    slower = rows[9]["seconds_per_image"] / rows[6]["seconds_per_image"]
+    assert f"half as many weights again and takes {slower:.1f} times as long" in text
+    added = [rows[b]["parameters"] / rows[a]["parameters"] - 1 for a, b in ((2, 3), (6, 7))]
+    assert "AdaLN also adds {:.0%} to the parameters, depth 5 {:.0%}".format(*added) in text
+    seconds = rows[6]["seconds_per_image"] / rows[8]["seconds_per_image"]
+    assert f"draws 64 images in {seconds:.2f} times the seconds" in text
     earlier = json.loads((ROOT / "data/results/ablation-first-decoders.json").read_text())["rows"]
     was = {row["row"]: f"{row['mean']['fd']:.2f}" for row in earlier}
     assert f"gave {was[1]} and {was[2]}, and with all of it {was[8]} and {was[6]}" in text
-    assert rows[1]["band"]["fd"][1] < rows[2]["band"]["fd"][0]
-    twice = [row["band"]["fd"] for number, row in rows.items() if len(row["runs"]) == 2]
-    ranges = [high - low for low, high in twice]
-    assert [number for number, row in rows.items() if len(row["runs"]) == 2] == [1, 2, 6]
-    assert f"differ by {min(ranges):.2f} to {max(ranges):.2f}, the others are one" in text
-    added = [rows[b]["parameters"] / rows[a]["parameters"] - 1 for a, b in ((2, 3), (6, 7))]
-    assert "AdaLN also adds {:.0%} to the parameters, depth 5 {:.0%}".format(*added) in text
-    assert rows[6]["band"]["fd"][0] < rows[5]["mean"]["fd"] < rows[6]["band"]["fd"][1]
-    seconds = rows[6]["seconds_per_image"] / rows[8]["seconds_per_image"]
-    assert f"draws 64 images in {seconds:.2f} times the seconds" in text
 
 
 def test_the_file_tree_names_what_is_there():
