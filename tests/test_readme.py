@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from varlite.evaluation.judges.verdict import OF_TOKENS, Report, verdict
+from varlite.evaluation.judges.verdict import OF_TOKENS, Report, prefer, verdict, voters_of
 from varlite.evaluation.judging import PANEL
 from varlite.experiments import scaling_laws as scaling
 from varlite.experiments.ablation import AGAINST, agreement
@@ -250,6 +250,36 @@ def test_what_it_says_of_additions_was_measured():
     assert "d4 41.3 (tokens), rank 1, d4, ssg 0.6 126.3 (drawn_tokens), rank 2" in ssg["all"]
     assert "(126 against 41 in the noise of real pictures), and it wins where judges of images alone vote" in RESULTS
     assert "d4, ssg 0.6 19.4 (tokens), rank 1, d4 41.3 (tokens), rank 2" in ssg["of images"]
+
+
+def test_what_it_says_of_alignment_was_measured():
+    record, text = json.loads((ROOT / "data/results/cca.json").read_text()), RESULTS
+    reports = {arm: Report.read(found["panel"], arm) for arm, found in record["arms"].items()}
+    plain, aligned, guided = reports
+    voters = voters_of(reports)
+    for arm, shown in zip(reports, ("without guidance", "aligned, without guidance", "with guidance"), strict=True):
+        scores, seconds = record["arms"][arm]["scores"], record["arms"][arm]["seconds_per_image"]
+        cells = [f"{scores['accuracy']:.1%}", f"{scores['fd']:.2f}", f"{scores['recall']:.2f}"]
+        cells += [f"{1000 * seconds[batch]:.1f}" for batch in ("1", "64")]
+        sides = prefer(reports[arm], reports[plain], voters)
+        cells += ["", ""] if arm == plain else [str(len(side)) for side in sides]
+        assert f"| {shown} | " + " | ".join(cells) + " |" in DOCS["results"]
+    better, worse = prefer(reports[aligned], reports[plain], voters)
+    assert better == ["sw_patches"] and "One finds the patches nearer, and eight cannot tell" in text
+    assert len(voters) - len(better) - len(worse) == 8
+    assert sum(judge.startswith(("spread", "nearest")) for judge in worse) == 4 and "drawn_tokens" in worse
+    assert [len(side) for side in prefer(reports[aligned], reports[guided], voters)] == [0, 5]
+    assert "has no judge on its side, and five on the other" in text
+    of_second = [record["arms"][arm]["scores"]["second_accuracy"] for arm in (plain, aligned)]
+    assert "by a second classifier from {:.1%} to {:.1%}".format(*of_second) in text
+    assert [place["arm"] for place in record["order"]] == [guided, plain, aligned]
+    assert {place["judge"] for place in record["order"]} == {"tokens"}
+    assert "({:.1f}, {:.1f} and {:.1f} in the noise".format(*(place["away"] for place in record["order"])) in text
+    before, after = (record["arms"][arm]["seconds_per_image"] for arm in (plain, guided))
+    dearer = [after[batch] / before[batch] - 1 for batch in ("1", "64")]
+    assert "{:.0%} more time for one picture and {:.0%} more in a batch of 64".format(*dearer) in text
+    training = record["training"]
+    assert f"({training['recipe']['steps']} steps, {training['minutes']} minutes)" in text
 
 
 def test_what_it_says_of_a_model_as_classifier_was_measured():
