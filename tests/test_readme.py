@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from varlite.evaluation.judges.verdict import Report, verdict
+from varlite.evaluation.judges.verdict import OF_TOKENS, Report, prefer, verdict, voters_of
 from varlite.evaluation.judging import PANEL
 from varlite.experiments import scaling_laws as scaling
+from varlite.experiments.ablation import AGAINST, agreement
 from varlite.experiments.table1 import load_table1, ranks_of
 from varlite.experiments.tuning import CFG
 from varlite.models import kind_of
@@ -252,6 +253,36 @@ def test_what_it_says_of_additions_was_measured():
     assert "d4, ssg 0.6 19.4 (tokens), rank 1, d4 41.3 (tokens), rank 2" in ssg["of images"]
 
 
+def test_what_it_says_of_alignment_was_measured():
+    record, text = json.loads((ROOT / "data/results/cca.json").read_text()), RESULTS
+    reports = {arm: Report.read(found["panel"], arm) for arm, found in record["arms"].items()}
+    plain, aligned, guided = reports
+    voters = voters_of(reports)
+    for arm, shown in zip(reports, ("without guidance", "aligned, without guidance", "with guidance"), strict=True):
+        scores, seconds = record["arms"][arm]["scores"], record["arms"][arm]["seconds_per_image"]
+        cells = [f"{scores['accuracy']:.1%}", f"{scores['fd']:.2f}", f"{scores['recall']:.2f}"]
+        cells += [f"{1000 * seconds[batch]:.1f}" for batch in ("1", "64")]
+        sides = prefer(reports[arm], reports[plain], voters)
+        cells += ["", ""] if arm == plain else [str(len(side)) for side in sides]
+        assert f"| {shown} | " + " | ".join(cells) + " |" in DOCS["results"]
+    better, worse = prefer(reports[aligned], reports[plain], voters)
+    assert better == ["sw_patches"] and "One finds the patches nearer, and eight cannot tell" in text
+    assert len(voters) - len(better) - len(worse) == 8
+    assert sum(judge.startswith(("spread", "nearest")) for judge in worse) == 4 and "drawn_tokens" in worse
+    assert [len(side) for side in prefer(reports[aligned], reports[guided], voters)] == [0, 5]
+    assert "has no judge on its side, and five on the other" in text
+    of_second = [record["arms"][arm]["scores"]["second_accuracy"] for arm in (plain, aligned)]
+    assert "by a second classifier from {:.1%} to {:.1%}".format(*of_second) in text
+    assert [place["arm"] for place in record["order"]] == [guided, plain, aligned]
+    assert {place["judge"] for place in record["order"]} == {"tokens"}
+    assert "({:.1f}, {:.1f} and {:.1f} in the noise".format(*(place["away"] for place in record["order"])) in text
+    before, after = (record["arms"][arm]["seconds_per_image"] for arm in (plain, guided))
+    dearer = [after[batch] / before[batch] - 1 for batch in ("1", "64")]
+    assert "{:.0%} more time for one picture and {:.0%} more in a batch of 64".format(*dearer) in text
+    training = record["training"]
+    assert f"({training['recipe']['steps']} steps, {training['minutes']} minutes)" in text
+
+
 def test_what_it_says_of_a_model_as_classifier_was_measured():
     for depth in (4, 6):
         record = json.loads((ROOT / f"data/results/classify-var-d{depth}.json").read_text())
@@ -265,23 +296,41 @@ def test_what_it_says_of_a_model_as_classifier_was_measured():
 def test_the_ablation_is_as_it_was_measured():
     text = RESULTS
     rows = {row["row"]: row for row in json.loads((ROOT / "data/results/ablation.json").read_text())["rows"]}
-    fd = {number: f"{row['mean']['fd']:.2f}" for number, row in rows.items()}
-    assert f"raster order {fd[1]}, next scale {fd[2]}, + AdaLN {fd[3]}, + top-k {fd[4]}, + guidance {fd[5]}" in text
-    assert f"+ attention normalisation {fd[6]}" in text and f"+ depth 5 {fd[7]}." in text
-    assert f"with all of it: {fd[8]}; M-VAR, of half as many weights again: {fd[9]}." in text
+    names = ["raster order", "next scale", "+ AdaLN", "+ top-k", "+ guidance", "+ attention normalisation", "+ depth 5"]
+    shown = dict(zip(rows, [*names, "raster order with all of it", "M-VAR"], strict=True))
+    of_FD, found = {}, {}
+    for number, row in rows.items():
+        low, high = of_FD[number] = row["band"]["fd"]
+        several = len(row["runs"]) > 1
+        cells = [f"{row['mean']['fd']:.2f}", f"{low:.2f} to {high:.2f}" if several else "one training", "", "", ""]
+        if several and number in AGAINST:
+            found[number] = agreement(rows[AGAINST[number]], row)
+            counts = [len(found[number][side]) for side in ("nearer", "farther")]
+            cells[2:] = [shown[AGAINST[number]], *(f"{n} of {sum(map(len, found[number].values()))}" for n in counts)]
+        assert f"| {shown[number]} | " + " | ".join(cells) + " |" in DOCS["results"]
+    assert {number: len(row["runs"]) for number, row in rows.items()} == dict.fromkeys(rows, 3) | {7: 1}
+    assert "three trainings of every row but depth 5, 2,000 samples of each" in text
+    for before, now in ((2, 1), (2, 3), (3, 4), (4, 5), (8, 6), (6, 9)):
+        assert of_FD[now][1] < of_FD[before][0]
+    assert of_FD[5][0] < of_FD[6][1] < of_FD[5][0] + 0.01 and "its range overlaps, by a hair," in text
+    assert of_FD[9][0] < rows[7]["mean"]["fd"] < of_FD[9][1] and "depth 5, which has a quarter more weights" in text
+    assert rows[7]["parameters"] / rows[9]["parameters"] == pytest.approx(1.25, abs=0.01)
+    assert rows[9]["parameters"] / rows[6]["parameters"] == pytest.approx(1.5, abs=0.02)
+    assert len(OF_TOKENS & set(found[6]["nearer"])) == 3 and "three of them look at tokens" in text
+    assert found[2]["nearer"] == ["nearest_pixels", "spread_features", "sw_patches"]
+    assert found[8]["nearer"] == ["sw_patches"] and "one, of patches, raster order" in text
+    assert {*found[4]["farther"]} == OF_TOKENS | {"nearest_pixels"} and "four of these look at tokens" in text
+    of_variety = [judge for judge in found[5]["farther"] if judge.startswith(("recall", "spread", "nearest"))]
+    assert len(of_variety) == 5 and "six those without, of which five look at variety" in text
+    slower = rows[9]["seconds_per_image"] / rows[6]["seconds_per_image"]
+    assert f"half as many weights again and takes {slower:.1f} times as long" in text
+    added = [rows[b]["parameters"] / rows[a]["parameters"] - 1 for a, b in ((2, 3), (6, 7))]
+    assert "AdaLN also adds {:.0%} to the parameters, depth 5 {:.0%}".format(*added) in text
+    seconds = rows[6]["seconds_per_image"] / rows[8]["seconds_per_image"]
+    assert f"draws 64 images in {seconds:.2f} times the seconds" in text
     earlier = json.loads((ROOT / "data/results/ablation-first-decoders.json").read_text())["rows"]
     was = {row["row"]: f"{row['mean']['fd']:.2f}" for row in earlier}
     assert f"gave {was[1]} and {was[2]}, and with all of it {was[8]} and {was[6]}" in text
-    assert rows[1]["band"]["fd"][1] < rows[2]["band"]["fd"][0]
-    twice = [row["band"]["fd"] for number, row in rows.items() if len(row["runs"]) == 2]
-    ranges = [high - low for low, high in twice]
-    assert [number for number, row in rows.items() if len(row["runs"]) == 2] == [1, 2, 6]
-    assert f"differ by {min(ranges):.2f} to {max(ranges):.2f}, the others are one" in text
-    added = [rows[b]["parameters"] / rows[a]["parameters"] - 1 for a, b in ((2, 3), (6, 7))]
-    assert "AdaLN also adds {:.0%} to the parameters, depth 5 {:.0%}".format(*added) in text
-    assert rows[6]["band"]["fd"][0] < rows[5]["mean"]["fd"] < rows[6]["band"]["fd"][1]
-    seconds = rows[6]["seconds_per_image"] / rows[8]["seconds_per_image"]
-    assert f"draws 64 images in {seconds:.2f} times the seconds" in text
 
 
 def test_the_families_are_as_they_were_measured():

@@ -34,7 +34,7 @@ def asked(monkeypatch):
     arm = {"scores": scores, "panel": {"scores": {"fd_second": {"value": 0.4}}}, "seconds_per_image": {"1": 0.05}}
     place = {"arm": "before, cfg 0", "rank": 1.0, "judge": "tokens", "away": 2.0}
     stand_in(cca_gain, "reproduce_cca", {"arms": {"before, cfg 0": arm}, "order": [place]})
-    row = {"step": "next-scale", "mean": scores, "band": {"fd": [2.0, 2.0]}, "runs": {"0": scores}}
+    row = {"row": 2, "step": "next-scale", "mean": scores, "band": {"fd": [2.0, 2.0]}, "runs": {"0": scores}}
     stand_in(ablation, "reproduce_ablation", {"rows": [row]})
     stand_in(machine_costs, "reproduce_speed", {"bench": {"VAR-d16": {"speedup": {"varlite": {"median": 1.4}}}}})
     stand_in(yardsticks, "reproduce_yardsticks", {"rows": {"a parrot": {"mean": {"fd": 2.0}, "band": {"fd": [1, 3]}}}})

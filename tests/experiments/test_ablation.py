@@ -5,8 +5,9 @@ import shutil
 import pytest
 
 from varlite.checkpoints.load import load
+from varlite.evaluation.judges.verdict import CHOSEN_WITH, Report, Score
 from varlite.experiments import ablation
-from varlite.experiments.ablation import BESIDE, ROWS, reproduce_ablation
+from varlite.experiments.ablation import AGAINST, BESIDE, ROWS, agreement, reproduce_ablation
 from varlite.experiments.bands import SCORES
 from varlite.experiments.paper_tables import read_table
 from varlite.experiments.scaling_laws import flops
@@ -83,3 +84,35 @@ def test_its_rows_are_those_of_the_paper_and_each_adds_one_thing():
     changed = [{key for key in a if a[key] != b[key]} for a, b in itertools.pairwise(configs)]
     assert changed[1:] == [{"adaln"}, set(), set(), {"attn_norm"}, {"depth", "width", "heads"}]
     assert [kind_of(MODELS[row.run].config).name for row in ROWS[:2]] == ["raster", "var"]
+
+
+def judged(step, *trainings, tokenizer="one"):
+    """A row whose trainings have these scores by each judge; the floor is zero, and lower is better."""
+    runs = {}
+    for seed, values in enumerate(trainings):
+        scores = {name: Score(value, value - 0.1, value + 0.1, 0.0, 0.1) for name, value in values.items()}
+        runs[str(seed)] = {"panel": Report(20, scores, tokenizer=tokenizer).record()}
+    return {"step": step, "runs": runs}
+
+
+def test_a_judge_counts_if_all_trainings_of_one_row_are_nearer_than_all_of_the_other():
+    before = judged("before", {"a": 2, "b": 2, "c": 2, "fd_first": 2}, {"a": 3, "b": 3, "c": 3, "fd_first": 3})
+    now = judged("now", {"a": 1, "b": 4, "c": 1, "fd_first": 1}, {"a": 1, "b": 5, "c": 2.5, "fd_first": 1})
+    assert "fd_first" in CHOSEN_WITH  # it had its part in choices, so it has no vote
+    assert agreement(before, now) == {"nearer": ["a"], "farther": ["b"], "cannot tell": ["c"]}
+    assert agreement(now, before) == {"nearer": ["b"], "farther": ["a"], "cannot tell": ["c"]}
+
+
+def test_judges_of_tokens_say_nothing_of_rows_with_two_tokenizers():
+    before, now = judged("before", {"a": 2, "tokens": 2}), judged("now", {"a": 1, "tokens": 1}, tokenizer="another")
+    assert agreement(before, now) == {"nearer": ["a"], "farther": [], "cannot tell": []}
+
+
+def test_the_report_counts_judges_where_both_rows_have_several_trainings(capsys):
+    before, now = judged("before", {"a": 2}, {"a": 3}), judged("now", {"a": 1}, {"a": 1})
+    scored = {"mean": {"fd": 1.0, "accuracy": 0.5}, "band": {"fd": [0.5, 1.5]}}
+    assert AGAINST[8] == 6
+    ablation.report({"rows": [now | {"row": 8} | scored, before | {"row": 6} | scored]})
+    assert "other judges, against before: 1 nearer, 0 farther, 0 cannot tell" in capsys.readouterr().out
+    ablation.report({"rows": [judged("now", {"a": 1}) | {"row": 8} | scored, before | {"row": 6} | scored]})
+    assert "other judges" not in capsys.readouterr().out

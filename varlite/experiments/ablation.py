@@ -6,6 +6,7 @@ parameters, and raster order has a tokenizer of one scale. A row of a single tra
 to others is one run.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 
 from varlite.checkpoints.empty import parameters
 from varlite.checkpoints.load import load, weights_file
+from varlite.evaluation.judges.verdict import Report, voters_of
 from varlite.evaluation.judging import PANEL
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
@@ -54,6 +56,9 @@ BESIDE = [
     Arm(8, "raster scan with all of it", "fashion-raster-d4", GUIDED),
     Arm(9, "M-VAR", "fashion-mvar-d4", GUIDED),
 ]
+
+# The row that each is held against: the one before it, and for those that are not in the paper all that VAR has.
+AGAINST = {**{row: row - 1 for row in range(2, 8)}, 8: 6, 9: 6}
 
 
 def reproduce_ablation(
@@ -114,9 +119,31 @@ def table_rows(
     return table
 
 
+def agreement(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What judges that had no part in any choice say of two rows, over all trainings of both.
+
+    Returns {"nearer": those that find every training of `now` nearer to real pictures than every one of `before`,
+    "farther": the reverse, "cannot tell": the others}.
+    """
+    sides = [{seed: Report.read(run[PANEL], row["step"]) for seed, run in row["runs"].items()} for row in (before, now)]
+    found: dict[str, list[str]] = {"nearer": [], "farther": [], "cannot tell": []}
+    for judge in voters_of({f"{i}@{seed}": one for i, side in enumerate(sides) for seed, one in side.items()}):
+        was, are = ([report.scores[judge].away().value for report in side.values()] for side in sides)
+        says = "nearer" if max(are) < min(was) else "farther" if max(was) < min(are) else "cannot tell"
+        found[says].append(judge)
+    return found
+
+
 def report(record: dict[str, Any]) -> None:
-    """Print a line for each row, with the range over training seeds."""
+    """Print a line for each row, with the range over training seeds and, if both have several, what the judges say of
+    it and the row that it is held against."""
+    rows = {row["row"]: row for row in record["rows"]}
     for row in record["rows"]:
         low, high = row["band"]["fd"]
         seeds = f"{low:.3f} to {high:.3f}, {len(row['runs'])} training seeds" if low < high else "one training seed"
         print(f"{row['step']:28s} fd {row['mean']['fd']:.3f} ({seeds}) accuracy {row['mean']['accuracy']:.1%}")
+        before = rows.get(AGAINST.get(row["row"]))
+        if before and min(len(before["runs"]), len(row["runs"])) > 1:
+            found = agreement(before, row)
+            counts = ", ".join(f"{len(judges)} {says}" for says, judges in found.items())
+            print(f"{'':28s} other judges, against {before['step']}: {counts}")

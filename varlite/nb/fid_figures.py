@@ -232,7 +232,7 @@ def gains(paper: Mapping[int, Sequence[float]], record: Row) -> dict[str, dict[s
         style: dict[str, Any] = {"color": ORANGE, "hatch": "////"} if known else {"color": "white", "ec": ORANGE}
         axis.barh(y + 0.2, 100 * gain["here"], 0.36, **style)
     axis.barh(0, 0, color=ORANGE, hatch="////", ec="white", label="here, FD")
-    axis.barh(0, 0, color="white", ec=ORANGE, label="here, of single trainings")
+    axis.barh(0, 0, color="white", ec=ORANGE, label="here, a single training")
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(found)), list(found))
     axis.set(xlabel="change of the distance, per cent", ylim=(len(found) - 0.5, -0.6))
