@@ -1,8 +1,8 @@
 """What alignment (training/cca.py) gains, side by side with guidance: `varlite reproduce cca`, data/results/cca.json.
 
     before, cfg 0      the model as it is
-    after, cfg 0       the same model, aligned: one pass a scale
-    before, cfg 1.5    guidance: two passes a scale
+    after, cfg 0       the same model, aligned: one row of the batch for each picture
+    before, cfg 1.5    guidance: two rows for each picture, with the label and without
 
 Each on equally many samples of the same seed: fidelity, diversity, all judges, and seconds an image. Every finished
 measurement is written at once; the same command again measures what is missing.
