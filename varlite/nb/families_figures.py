@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from varlite.checkpoints.load import load
 from varlite.experiments.table1 import ranks_of
@@ -64,7 +64,9 @@ def quality_against_time(record: Mapping[str, Any]) -> dict[str, tuple[list[floa
         curves[row["name"]] = ([time for time, _ in points], [fd for _, fd in points])
     axis = plots.lines(curves, "right", size=(7, 3.6), xlabel="milliseconds an image, batches of 64", ylabel="FD")
     axis.set(xscale="log", ylim=(0, None))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.xaxis.set_minor_formatter(NullFormatter())
     return curves
 
 
