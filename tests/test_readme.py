@@ -347,6 +347,12 @@ def test_the_families_are_as_they_were_measured():
         name = record["families"][place["family"]]["name"]
         assert f"| {ranks} | {name} | {place['away']:.1f} | {place['judge']} |" in DOCS["results"]
     assert f"({record['num']:,} samples of one sampling seed" in RESULTS
+    var, others = record["families"]["fashion-var-d4"], [r for n, r in record["families"].items() if "-var-" not in n]
+    costs = [[row[time] / var[time] for time in ("seconds_per_image", "seconds_alone")] for row in others]
+    said = RESULTS.split("as the paper counts cost")[1].split(". All are")[0]
+    assert re.findall(r"[\d.]+ \([\d.]+\)", said) == [f"{many:.1f} ({alone:.1f})" for many, alone in costs]
+    guided = json.loads((ROOT / "data/results/dit-guided.json").read_text())
+    assert f"at {guided['settings']['cfg']:g} it draws {guided['scores']['accuracy']:.0%}" in RESULTS
 
 
 def test_the_file_tree_names_what_is_there():
