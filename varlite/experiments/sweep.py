@@ -55,13 +55,18 @@ def sweep(
     result = {"command": command("reproduce sweep", options), "machine": machine(), "runs": done}
     for preset, seed in arms:
         row = MODELS[preset]
-        run = preset if seed == 0 else f"{preset}@{seed}"
+        run = run_name(preset, seed)
         recipe = (*changes(row.recipe, ladder(row.config.depth), options), *options.recipe)
         of_run = replace(options, seed=options.seed + seed, recipe=recipe)
         path = train(preset, name, runs / run, options=of_run, validate_every=VALIDATE_EVERY)
         done[run] = summary(path)
         write_json(out / "sweep.json", result)
     return result
+
+
+def run_name(preset: str, seed: int) -> str:
+    """The folder of a training, among those of all seeds."""
+    return f"{preset}@{seed}" if seed else preset
 
 
 def ships(preset: str) -> bool:

@@ -25,7 +25,7 @@ from varlite.evaluation.judging import PANEL
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
 from varlite.experiments.bands import SCORES, mean_and_range, open_record
-from varlite.experiments.sweep import changes, ships
+from varlite.experiments.sweep import changes, run_name, ships
 from varlite.io.files import sha256, write_json
 from varlite.io.provenance import command, machine, versions
 from varlite.io.records import read_object
@@ -77,12 +77,17 @@ FAMILIES = (
 )  # fmt: skip
 
 
+def trainings() -> list[tuple[int, Family]]:
+    """(seed, family) of every training, all first seeds first."""
+    return [(seed, family) for seed in SEEDS for family in FAMILIES if seed in family.seeds]
+
+
 def open_families(runs: Path = RUNS, options: Options = Options()) -> dict[str, dict[int, str]]:
     """{preset: {training seed: what `load` takes}} of every family, trained by the ladder's recipe in a folder of
-    `runs` unless a run there has finished, or what ships was trained so; resumable. All first seeds come first."""
+    `runs` unless a run there has finished, or what ships was trained so; resumable."""
     found: dict[str, dict[int, str]] = {family.preset: {} for family in FAMILIES}
-    for seed, family in ((seed, family) for seed in SEEDS for family in FAMILIES if seed in family.seeds):
-        folder = runs / (f"{family.preset}@{seed}" if seed else family.preset)
+    for seed, family in trainings():
+        folder = runs / run_name(family.preset, seed)
         found[family.preset][seed] = trained(family.preset, folder, replace(options, seed=options.seed + seed))
     return found
 
@@ -113,7 +118,7 @@ def reproduce_table1(
     path = out / "table1.json"
     record = open_record(path, {"num": num, "of_dial": of_dial, "seed": seed}, {"families": {}})
     rows = record["families"]
-    for training, family in ((seed, family) for seed in SEEDS for family in FAMILIES if seed in family.seeds):
+    for training, family in trainings():
         source, key = models[family.preset][training], str(training)
         row = rows.setdefault(family.preset, {"name": family.name, "trainings": {}, "dial": []})
         of = weights(source)
