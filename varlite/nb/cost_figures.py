@@ -1,33 +1,37 @@
 """Figures and tables of what sampling costs, from data/results/speed.json. Every function returns what it shows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from seaborn import color_palette
 
 from varlite.nb.html_tables import size
-from varlite.nb.plots import BLUE, ORANGE, draw_lines, draw_stack, legend, panels
+from varlite.nb.plots import BLUE, ORANGE, bars_by_scale, draw_lines, draw_stack, legend, panels
+from varlite.scales import Scales
 
 Record = Mapping[str, Any]
 STAGES = ("transformer", "draws", "filters", "quantizer", "decoder")
 
 
 def speedups(record: Record) -> pd.DataFrame:
-    """A row for each bench: seconds of the plain way and of the package, how many times as fast, and in int8."""
+    """A row for each bench: seconds of the plain way and of the package, and how many times as fast it is."""
     lines = {}
     for title, found in record["bench"].items():
         ways, times = found["ways"], found["speedup"]
         lines[title] = {
-            "plain, s": ways["plain"]["seconds"],
-            "varlite, s": ways["varlite"]["seconds"],
-            "times": times["varlite"]["median"],
-            "decoder, times": times["varlite"].get("decoder"),
-            "int8, times": times["int8"]["median"] if "int8" in times else None,
-            "of GEMM rate, %": ways["varlite"]["percent_of_gemm"],
+            "plain, s": f"{ways['plain']['seconds']:.2f}",
+            "varlite, s": f"{ways['varlite']['seconds']:.2f}",
+            "times as fast": span(times["varlite"]),
+            "of a bare product's rate": f"{ways['varlite']['percent_of_gemm']:.0f} %",
         }
-    table = pd.DataFrame(lines).T.astype(float).round(2)
-    return table.astype(object).where(table.notna(), "")
+    return pd.DataFrame(lines).T
+
+
+def span(times: Record) -> str:
+    """How many times as fast: the median, and in brackets the range over the rounds."""
+    return f"{times['median']:.2f} ({min(times['rounds']):.2f} to {max(times['rounds']):.2f})"
 
 
 def times_as_fast(record: Record) -> dict[str, dict[str, float]]:
@@ -72,31 +76,36 @@ def quality(record: Record, results: Mapping[str, Record]) -> pd.DataFrame:
     return pd.DataFrame(lines).T
 
 
-def costs(record: Record) -> dict[str, list[float]]:
-    """Milliseconds an image over batch size, by part; seconds over the side of the image; milliseconds over depth.
-
-    Returns the heights: {"batch": totals, "var": .., "mvar": .., "depth": ..}.
-    """
-    (batch, resolution, depth) = panels(3, 3.7, 3.2)
-    heights = {"batch": [1000 * row["seconds_per_image"] for row in record["batch"]]}
+def over_batch(record: Record) -> list[float]:
+    """Milliseconds for an image over the size of the batch, by part of the work. Returns the heights of the bars."""
+    (axis,) = panels(1, 7.2, 3.0)
+    heights = [1000 * row["seconds_per_image"] for row in record["batch"]]
     parts = {stage: [row["ms_by_stage"][stage] for row in record["batch"]] for stage in STAGES}
     known = map(sum, zip(*parts.values(), strict=True))
     # What is in no part is the loop itself.
-    parts["the rest"] = [max(0.0, all - part) for all, part in zip(heights["batch"], known, strict=True)]
+    parts["the rest"] = [max(0.0, all - part) for all, part in zip(heights, known, strict=True)]
     names = [str(row["batch"]) for row in record["batch"]]
-    draw_stack(batch, parts, names, [*color_palette("cividis", len(STAGES)), "0.85"], upright=True)
-    batch.set(xlabel="images in a batch", ylabel="ms an image", title="batch, fashion-var-d4")
-    legend(batch)
+    draw_stack(axis, parts, names, [*color_palette("cividis", len(STAGES)), "0.85"], upright=True)
+    for i, height in enumerate(heights):
+        axis.annotate(f"{height:.0f}", (i, height), (0, 3), textcoords="offset points", ha="center", fontsize=9)
+    axis.set(xlabel="images in a batch", ylabel="milliseconds for an image", ylim=(0, 1.12 * max(heights)))
+    legend(axis)
+    return heights
 
-    lines = {}
+
+def over_size(record: Record) -> dict[str, list[float]]:
+    """Seconds for an image over its side, VAR and M-VAR; milliseconds over depth, with the weights of the blocks.
+
+    Returns the heights: {"var": .., "mvar": .., "depth": ..}.
+    """
+    (resolution, depth), heights, lines = panels(2, 4.6, 3.1), {}, {}
     for kind, title in (("var", "VAR"), ("mvar", "M-VAR")):
         measured = [row for row in record["resolution"] if row["kind"] == kind]
         heights[kind] = [row["seconds_per_image"] for row in measured]
         lines[title] = sides, _ = [row["side"] for row in measured], heights[kind]
-    draw_lines(resolution, lines, ["0.2", "0.2"])
-    resolution.set(
-        xscale="log", yscale="log", xlabel="side of the image", ylabel="seconds an image", title="resolution"
-    )
+    draw_lines(resolution, lines, [BLUE, ORANGE])
+    resolution.set(xscale="log", yscale="log", xlabel="side of the image, pixels", ylabel="seconds for an image")
+    resolution.set(title="depth 4, one image at a time")
     resolution.set_xticks(sides, [str(side) for side in sides])
     resolution.set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
     resolution.minorticks_off()
@@ -105,7 +114,24 @@ def costs(record: Record) -> dict[str, list[float]]:
     heights["depth"] = [1000 * row["seconds_per_image"] for row in record["depth"]]
     depth.plot([row["depth"] for row in record["depth"]], heights["depth"], "o-", color="0.2")
     for row, height in zip(record["depth"], heights["depth"], strict=True):
-        depth.annotate(size(row["size"]), (row["depth"], height), (0, 6), textcoords="offset points", ha="center")
-    depth.margins(x=0.12)
-    depth.set(xlabel="depth", ylabel="ms an image", title="depth, batch 64", ylim=(0, 1.15 * max(heights["depth"])))
+        style: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "fontsize": 9}
+        depth.annotate(size(row["size"]), (row["depth"], height), (-4, 7), **style)
+    depth.set_xticks([row["depth"] for row in record["depth"]])
+    depth.margins(x=0.24)
+    depth.set(xlabel="depth; at each point the weights in the blocks", ylabel="milliseconds for an image")
+    depth.set(title="28 x 28 pixels, 64 images at a time", ylim=(0, 1.15 * max(heights["depth"])))
     return heights
+
+
+def rates(gflop_K: Sequence[float], ms: Mapping[str, Sequence[float]], record: Record, scales: Scales) -> list[float]:
+    """Bars of 10^9 operations a second at each scale; grey: bare matrix products of the benches, slowest to fastest.
+
+    ms: {name: milliseconds for an image at each scale}. Returns the ends of the grey band.
+    """
+    band = [found["gemm_gflop_per_second"] for found in record["bench"].values()]
+    rate = {name: [1000 * g / t for g, t in zip(gflop_K, ms_K, strict=True)] for name, ms_K in ms.items()}
+    bars_by_scale(rate, scales, "10$^9$ operations\na second")
+    axis = plt.gca()
+    axis.axhspan(min(band), max(band), color="0.85", zorder=0, label="a bare matrix product")
+    legend(axis, "above")
+    return [min(band), max(band)]

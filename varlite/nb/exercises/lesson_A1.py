@@ -1,5 +1,6 @@
 """The exercises of appendix A1, what sampling costs."""
 
+from statistics import mean, median
 from typing import Any
 
 from varlite.models import VARConfig
@@ -63,3 +64,43 @@ def exercise_3(raster_flops: Any) -> str:
             raise Off(f"For {name} and {tokens} tokens: {off}") from None
     share = raster(MODELS["var-d16"].config, 256) / raster(MODELS["var-d16"].config, 680)
     return f"About {share:.0%} of what 680 tokens cost. But it takes 256 steps, and each reads all weights."
+
+
+class SlowStart:
+    """A clock, and a run on it that takes `SECONDS`: longer at its first call, and when it is interrupted."""
+
+    COLD, SECONDS, INTERRUPTED = 5.0, 0.8, 3.0
+
+    def __init__(self) -> None:
+        self.now, self.calls = 100.0, 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def run(self) -> None:
+        self.now += self.COLD if self.calls == 0 else self.INTERRUPTED if self.calls == 3 else self.SECONDS
+        self.calls += 1
+
+
+def exercise_4(milliseconds: Any) -> str:
+    """A stopwatch that neither a cold start nor an interruption can fool."""
+    call = function(milliseconds)
+    cold, usual, late = SlowStart.COLD, SlowStart.SECONDS, SlowStart.INTERRUPTED
+    for rounds, batch in ((1, 1), (3, 1), (5, 1), (5, 64)):
+        watch = SlowStart()
+        found = call(watch.run, batch, clock=watch.clock, rounds=rounds)
+        all_calls = [cold, usual, usual, late, usual, usual]
+        first, warm = all_calls[:rounds], all_calls[1 : rounds + 1]
+        slips = {
+            1000 * mean(first) / batch: "The first call is slow, and it is in the result.",
+            1000 * median(first) / batch: "The first call is slow, and it is in the result.",
+            1000 * mean(warm) / batch: "One call was interrupted, and it moves the result.",
+            1000 * usual: "That is for a whole batch.",
+            usual / batch: "Those are seconds.",
+        }
+        right = 1000 * usual / batch
+        try:
+            number(found, right, 1e-6, {slip: said for slip, said in slips.items() if abs(slip - right) > 1e-6})
+        except Off as off:
+            raise Off(f"{rounds} round{'s' * (rounds > 1)}, batch {batch}: {off}") from None
+    return "On a GPU there is a fourth mistake: calls return before the work is done. Wait for it before you look."
