@@ -86,13 +86,13 @@ def test_growth_returns_the_exponents_of_what_it_draws():
 
 
 def test_budget_draws_pairs_of_rows_with_the_band_of_their_seeds():
-    def row(fd, seconds):
-        return {"seconds_per_image": seconds, "mean": {"fd": fd}, "band": {"fd": [fd - 1, fd + 1]}}
+    def row(fd, recall):
+        return {"mean": {"fd": fd, "recall": recall}, "band": {"fd": [fd - 1, fd + 1], "recall": [recall, recall]}}
 
-    data = figures.budget({"plain": (row(9.0, 0.2), row(5.0, 0.1))}, {"fd": "FD", "seconds_per_image": "seconds"})
-    assert data == {"fd": {"plain": [9.0, 5.0]}, "seconds_per_image": {"plain": [0.2, 0.1]}}
-    fd, seconds = plt.gcf().axes
-    assert [patch.get_height() for patch in fd.patches] == [9, 5] and len(seconds.lines) == 0
+    data = figures.budget({"plain": (row(9.0, 0.2), row(5.0, 0.1))}, {"fd": "FD", "recall": "recall"})
+    assert data == {"fd": {"plain": [9.0, 5.0]}, "recall": {"plain": [0.2, 0.1]}}
+    fd, recall = plt.gcf().axes
+    assert [patch.get_height() for patch in fd.patches] == [9, 5] and recall.get_title() == "recall"
     assert [list(line.get_ydata()) for line in fd.lines] == [[8, 10], [4, 6]]
     assert fd.patches[0].get_hatch() != fd.patches[1].get_hatch()  # told apart without colour
 

@@ -231,30 +231,29 @@ def growth(n: Sequence[int], counts: Mapping[str, Mapping[str, Callable[[int], f
 def budget(pairs: Mapping[str, Sequence[Mapping[str, Any]]], scores: Mapping[str, str]) -> dict[str, dict[str, list]]:
     """Pairs of rows of the measured ablation, raster first: a panel a score, bars with the band of training seeds.
 
-    pairs: {group: (row of raster, row of next scale)}; scores: {name in a row, or in its mean: title}.
+    pairs: {group: (row of raster, row of next scale)}; scores: {name in the mean of a row: title}.
     Returns {score: {group: [of raster, of next scale]}}.
     """
-    axes = plots.panels(len(scores), 3.1, 2.9)
+    axes = plots.panels(len(scores), min(3.1, 9.8 / len(scores)), 2.9)
     data: dict[str, dict[str, list]] = {}
     for axis, (name, title) in zip(axes, scores.items(), strict=True):
-        data[name] = {g: [row["mean"].get(name, row.get(name)) for row in rows] for g, rows in pairs.items()}
+        data[name] = {g: [row["mean"][name] for row in rows] for g, rows in pairs.items()}
         by_order = zip(("raster", "next scale"), zip(*data[name].values(), strict=True), strict=True)
-        plots.draw_bars(axis, dict(by_order), list(pairs), numbers="%.2f", group_colours=COLOURS)
+        plots.draw_bars(axis, dict(by_order), list(pairs), group_colours=COLOURS)
         for drawn, rows in zip(axis.containers, zip(*pairs.values(), strict=True), strict=False):
             for bar, row in zip(drawn, rows, strict=True):
-                if name in row["band"]:
-                    x = bar.get_x() + bar.get_width() / 2
-                    axis.plot([x, x], row["band"][name], color="black", linewidth=1.5)
+                x = bar.get_x() + bar.get_width() / 2
+                axis.plot([x, x], row["band"][name], color="black", linewidth=1.5)
+                place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
+                axis.annotate(f"{row['mean'][name]:.2f}", (x, max(row["band"][name])), (0, 2), **place)
         axis.set_title(title, fontsize=9)
         axis.margins(y=0.15)
     plots.legend_on_top(axes[0])
     return data
 
 
-def two_bars(
-    groups: Mapping[str, Sequence[float]], ylabel: str, log: bool = False, numbers: str = "%.3g"
-) -> dict[str, list[float]]:
+def two_bars(groups: Mapping[str, Sequence[float]], ylabel: str, numbers: str = "%.3g") -> dict[str, list[float]]:
     """A pair of bars a group, [of raster, of next scale], with their values as `numbers`. Returns what it was given."""
     by_order = dict(zip(("raster", "next scale"), zip(*groups.values(), strict=True), strict=True))
-    plots.bars(by_order, list(groups), ylabel, log=log, numbers=numbers, group_colours=COLOURS)
+    plots.bars(by_order, list(groups), ylabel, numbers=numbers, group_colours=COLOURS)
     return {name: list(pair) for name, pair in groups.items()}
