@@ -166,9 +166,9 @@ def fashion(
     tokenizer: str = "fashion-vq",
     **others: Any,
 ) -> ModelPreset:
-    """A small model: width 32 * depth, heads of 32, on the scales of its tokenizer. No recipe is the ladder's."""
-    scales, others = TOKENIZERS[tokenizer].config.scales, {"gamma_init": 0.1} | others
-    shape = config(depth=depth, width=32 * depth, classes=10, vocab=512, z=16, scales=scales, **others)
+    """A small model: on the scales of its tokenizer; width 32 * depth unless told. No recipe is the ladder's."""
+    scales, others = TOKENIZERS[tokenizer].config.scales, {"width": 32 * depth, "gamma_init": 0.1} | others
+    shape = config(depth=depth, classes=10, vocab=512, z=16, scales=scales, **others)
     return ModelPreset(shape, tokenizer, recipe or ladder(depth))
 
 
@@ -218,6 +218,7 @@ MODELS: dict[str, ModelPreset] = {
     "fashion-var-d5": fashion(5),
     "fashion-mvar-d2": fashion(2, None, MVARConfig),
     "fashion-mvar-d4": fashion(4, None, MVARConfig),
+    "fashion-mvar-d4-narrow": fashion(4, None, MVARConfig, width=96, heads=3, ffn_ratio=6.25),  # as large as VAR-d4
     "fashion-raster-d4": fashion(4, config=RasterConfig, tokenizer="fashion-vq-raster"),
     "fashion-raster-d4-plain": fashion(4, None, RasterConfig, "fashion-vq-raster", adaln=False, attn_norm=False),
     "fashion-var-d4-plain": fashion(4, adaln=False, attn_norm=False),
