@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from varlite.evaluation.judges.verdict import OF_TOKENS, Report, prefer, verdict, voters_of
+from varlite.evaluation.judges.verdict import OF_DRAWN, OF_TOKENS, Report, prefer, verdict, voters_of
 from varlite.evaluation.judging import PANEL
 from varlite.experiments import scaling_laws as scaling
 from varlite.experiments.ablation import AGAINST, agreement
@@ -21,6 +21,15 @@ DOCS = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.m
 PAGES = [README, *DOCS.values()]
 RESULTS = " ".join(DOCS["results"].split())
 CARDS = {path.parent.name: json.loads(path.read_text()) for path in (ROOT / "data/checkpoints").glob("*/card.json")}
+
+OF_PICTURES = ("fd_second", "sw_pixels", "kid_imagenet")  # that share no network with FD
+SSG_ROWS = {
+    "accuracy": "accuracy", "FD by fashion-classifier": "fd", "FD by the second classifier": "fd_second",
+    "sliced Wasserstein, pixels": "sw_pixels", "distance by ImageNet's features": "kid_imagenet",
+    "tokens that were drawn": "drawn_tokens", "pairs of them": "drawn_pairs",
+    "sliced Wasserstein, patches": "sw_patches", "spread within a class, pixels": "spread_pixels",
+    "nearest neighbour, pixels": "nearest_pixels",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", "".join(PAGES), re.DOTALL))
@@ -251,6 +260,31 @@ def test_what_it_says_of_additions_was_measured():
     assert "d4 41.3 (tokens), rank 1, d4, ssg 0.6 126.3 (drawn_tokens), rank 2" in ssg["all"]
     assert "(126 against 41 in the noise of real pictures), and it wins where judges of images alone vote" in RESULTS
     assert "d4, ssg 0.6 19.4 (tokens), rank 1, d4 41.3 (tokens), rank 2" in ssg["of images"]
+
+
+def test_what_it_says_of_ssg_by_two_decoders_was_measured():
+    sets = json.loads((ROOT / "data/results/ssg-first-decoder.json").read_text())["sets"]
+    one_of = {name: sets[name]["0.0"] for name in sets}
+    assert one_of["first-decoder"]["tokenizer_sha256"] == one_of["fashion-var-d4"]["tokenizer_sha256"]  # same tokens
+    assert len({one["decoder_sha256"] for one in one_of.values()}) == 2
+    columns = [one for by_strength in sets.values() for one in by_strength.values()]
+    for name, judge in SSG_ROWS.items():
+        values = [one["scores"].get(judge, one[PANEL]["scores"].get(judge, {}).get("value")) for one in columns]
+        shown = [f"{x:.1%}" if judge == "accuracy" else f"{x:.0f}" if x >= 50 else f"{x:.2f}" for x in values]
+        assert f"| {name} | " + " | ".join(shown) + " |" in DOCS["results"]
+    sides = {}
+    for name, by_strength in sets.items():
+        plain, guided = (Report.read(by_strength[strength][PANEL], name) for strength in ("0.0", "0.6"))
+        sides[name] = [set(side) for side in prefer(plain, guided, plain.scores)]
+        away = [[report.scores[judge].away().value for judge in OF_PICTURES] for report in (plain, guided)]
+        assert all(before < after for before, after in zip(*away, strict=True)), "three judges point the same way"
+    (first_against, first_for), (against, in_favour) = sides.values()
+    assert (first_against, against) == (OF_DRAWN, OF_DRAWN | {"kid_imagenet"})
+    assert first_for - in_favour == {"fd_first"} and in_favour <= first_for and len(in_favour) == 7
+    fd = [f"{one['scores']['fd']:.2f}" for one in columns]
+    assert f"lowers FD from {fd[0]} to {fd[2]}, beyond the intervals" in RESULTS
+    assert f"raises FD from {fd[3]} to {fd[5]}, within them" in RESULTS
+    assert 0.2 < 1 - float(fd[2]) / float(fd[0]) < 0.3 and "as a gain of a quarter" in RESULTS
 
 
 def test_what_it_says_of_alignment_was_measured():
