@@ -10,6 +10,7 @@ from varlite.evaluation.judges.verdict import OF_DRAWN, OF_TOKENS, Report, prefe
 from varlite.evaluation.judging import PANEL
 from varlite.experiments import scaling_laws as scaling
 from varlite.experiments.ablation import AGAINST, agreement
+from varlite.experiments.dit_variety import VARIETY
 from varlite.experiments.table1 import load_table1, ranks_of
 from varlite.experiments.tuning import CFG
 from varlite.models import kind_of
@@ -400,6 +401,39 @@ def test_the_families_are_as_they_were_measured():
     assert re.findall(r"[\d.]+ \([\d.]+\)", said) == [f"{many:.1f} ({alone:.1f})" for many, alone in costs]
     guided = json.loads((ROOT / "data/results/dit-guided.json").read_text())
     assert f"at {guided['settings']['cfg']:g} it draws {guided['scores']['accuracy']:.0%}" in RESULTS
+
+
+def test_what_it_says_of_the_diffusion_models_variety_was_measured():
+    record = json.loads((ROOT / "data/results/dit-variety.json").read_text())
+    sets, effects = record["sets"], record["effects"]
+    value = {name: {j: score["value"] for j, score in one[PANEL]["scores"].items()} for name, one in sets.items()}
+    for name, one in sets.items():
+        recalls, distances = [value[name][j] for j in VARIETY[:2]], [value[name][j] for j in VARIETY[2:]]
+        cells = [f"{one['scores']['accuracy']:.1%}", f"{one['scores']['fd']:.2f}", *(f"{x:.2f}" for x in recalls)]
+        assert f"| {name} | " + " | ".join([*cells, *(f"{x:.3f}" for x in distances)]) + " |" in DOCS["results"]
+    var, dit, quantized, weak = (value[n] for n in ("VAR", "DiT", "DiT, quantized", "VAR, no filter, cfg 0.5"))
+    assert (effects["codebook"]["worse by"], effects["codebook"]["better by"]) == (["spread_pixels"], [])
+    assert "{:.3f} after {:.3f}, beyond the intervals. That is as far as VAR's {:.3f}".format(
+        *(of["spread_pixels"] for of in (quantized, dit, var))
+    ) in RESULTS  # fmt: skip
+    shares = [(quantized[j] - dit[j]) / (var[j] - dit[j]) for j in VARIETY[3:]]
+    assert all(0.05 < share < 0.15 for share in shares) and "it makes up about a tenth" in RESULTS
+    nearest = [of["nearest_pixels"] for of in (dit, quantized, var)]
+    assert "{:.3f} becomes {:.3f}, and VAR has {:.3f}".format(*nearest) in RESULTS
+    of_real = effects["codebook, real pictures"]
+    assert (of_real["worse by"], of_real["better by"]) == (["recall_first"], [])
+    assert [(len(effects[x]["better by"]), effects[x]["worse by"]) for x in ("filter", "guidance")] == [
+        (3, []),
+        (3, []),
+    ]
+    assert effects["what is left"]["better by"] == [] and set(effects["what is left"]["worse by"]) == set(VARIETY[:2])
+    steps = [value[n]["nearest_pixels"] for n in ("VAR", "VAR, no filter, cfg 1.5", "VAR, no filter, cfg 0.5")]
+    assert "go from {:.3f} to {:.3f} to {:.3f}".format(*steps) in RESULTS and steps[2] == weak["nearest_pixels"]
+    accuracy, fd = ([sets[n]["scores"][x] for n in ("VAR, no filter, cfg 0.5", "DiT")] for x in ("accuracy", "fd"))
+    assert "({:.1%} and {:.1%})".format(*accuracy) in RESULTS and "({:.2f} and {:.2f})".format(*fd) in RESULTS
+    trainings = load_table1(ROOT / "data/results")["families"]["fashion-dit-d4"]["trainings"].values()
+    found = sorted(one[PANEL]["scores"]["nearest_pixels"]["value"] for one in trainings)
+    assert f"three trainings differ by more ({found[0]:.3f} to {found[2]:.3f}, of 10,000 samples)" in RESULTS
 
 
 def test_the_file_tree_names_what_is_there():

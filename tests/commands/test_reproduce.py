@@ -7,6 +7,7 @@ from varlite.experiments import (
     bands,
     cca_gain,
     codebook_collapse,
+    dit_variety,
     guidance,
     machine_costs,
     still_edits,
@@ -45,6 +46,10 @@ def asked(monkeypatch):
     family = of_trainings | {"name": "masked", "parameters": 2e6, "evaluations": 8, "seconds_per_image": 0.01}
     place |= {"family": "fashion-maskgit-d4"}
     stand_in(table1, "reproduce_table1", {"families": {"fashion-maskgit-d4": family}, "places": {"0": [place]}})
+    judges = {judge: {"value": 0.2} for judge in dit_variety.VARIETY}
+    change = {"before": "DiT", "after": "DiT, quantized", "better by": [], "worse by": ["spread_pixels"]}
+    varied = {"sets": {"DiT": {"scores": scores, "panel": {"scores": judges}}}, "effects": {"codebook": change}}
+    stand_in(dit_variety, "reproduce_dit_variety", varied)
     found = {"share": 0.9, "interval": [0.8, 0.95], "num": 5}
     task = {"num": 5, "read": {row: {"count": found} for row in ("edits", "ceiling", "untouched")}}
     stand_in(still_edits, "reproduce_still", {"tasks": {"extend": task}})
@@ -61,6 +66,12 @@ def asked(monkeypatch):
         (["speed", "--rounds", "2"], "reproduce_speed", ("out/results", "10000", "2", "cpu"), "varlite 1.4 times"),
         (["codebook"], "ablate_codebook", ("out/results", "fashion", "runs/codebook"), "50% of codes"),
         (["table1"], "reproduce_table1", ("out/results", "runs/table1", "10000", "2000"), "8 evaluations, 10.0 ms"),
+        (
+            ["dit-variety"],
+            "reproduce_dit_variety",
+            ("out/results", "runs/table1", "2000"),
+            "worse by ['spread_pixels']",
+        ),
         (["still", "--num", "5"], "reproduce_still", ("out/results", "5", "0", "still-var-d6"), "90% (80% .. 95%)"),
         (["sweep", "--out", "a"], "sweep", ("a", "runs/sweep"), "test loss 4.0000, 3 minutes"),
     ],
@@ -88,7 +99,19 @@ def test_m_var_s_state_is_timed_and_written(varlite, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "what",
-    ["fashion", "yardsticks", "guidance", "cca", "ablation", "speed", "codebook", "sweep", "table1", "mvar-state"],
+    [
+        "fashion",
+        "yardsticks",
+        "guidance",
+        "cca",
+        "ablation",
+        "speed",
+        "codebook",
+        "sweep",
+        "table1",
+        "dit-variety",
+        "mvar-state",
+    ],
 )
 def test_a_folder_that_is_a_file_is_refused_before_any_work(refused, what):
     refused(["reproduce", what, "--out", "a-file"], "out: a-file is a file, and a folder is needed there")
