@@ -27,7 +27,8 @@ install = $(UV) pip install --quiet --python $(PY) --torch-backend $(TORCH) -c c
 else
 install = UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --locked --inexact $(addprefix --extra ,$(1))
 endif
-NBVAL := $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=240 --dist loadfile
+# A file of tests, or a notebook, stays in one process. Files begin in the order in which they are collected.
+NBVAL := $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=240 --dist loadfile --no-loadscope-reorder
 # Tests and notebooks run side by side, with a thread each.
 WORKERS ?= $(shell $(firstword $(PYTHONS)) -c 'import os; print(max(1, min(4, os.cpu_count() or 1)))' 2>/dev/null || echo 2)
 ONE_THREAD := OMP_NUM_THREADS=1
@@ -96,12 +97,8 @@ test: $(VENV)/stamp-test
 	@echo "== Style (make lint fixes most of it)"
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@echo "== Types and tests, $(WORKERS) at a time"
-	@$(ONE_THREAD) $(PY) -m pytest tests -m "not browser" -n $(WORKERS) --durations=20
-	@echo "== JupyterLab in a browser"
-	@$(ONE_THREAD) $(PY) -m pytest tests/browser -n $(WORKERS) --dist loadfile
-	@echo "== Notebooks: every cell must give its committed output"
-	@$(ONE_THREAD) $(NBVAL) -n $(WORKERS) notebooks
+	@echo "== Notebooks, of which every cell must give its committed output; types and tests; JupyterLab in a browser"
+	@$(ONE_THREAD) $(NBVAL) -n $(WORKERS) --durations=20 notebooks tests
 	$(TOOK)
 
 # What a cell prints may depend neither on what an earlier run left behind nor on the number of threads, which decides
