@@ -1,5 +1,6 @@
 """One JupyterLab for all the tests of a process: each file has a folder in it, and kernels that end with it."""
 
+import re
 import shutil
 
 import nbformat
@@ -42,6 +43,13 @@ class Lab:
         path = self.folder / f"notebook-{len(list(self.folder.glob('*.ipynb')))}.ipynb"
         nbformat.write(notebook, path)
         return self.jupyter.address(path)
+
+    def as_far_as(self, path, last) -> str:
+        """The address of a copy that ends with the first cell whose source has the pattern `last`."""
+        notebook = nbformat.read(path, as_version=4)
+        end = next(i for i, cell in enumerate(notebook.cells) if re.search(last, cell.source))
+        notebook.cells = notebook.cells[: end + 1]
+        return self.holding(notebook)
 
     def copy_of(self, path) -> str:
         """The address of a copy: JupyterLab writes checkpoints, and a test must not change the committed outputs."""

@@ -1,3 +1,5 @@
+"""The picker of notebook 04 in JupyterLab in a real browser: the notebook as far as that. nbval runs all of it."""
+
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_a_position_chosen_by_mouse_or_keyboard_changes_the_map(lab, page):
-    notebook = NotebookPage(page, lab.copy_of(NOTEBOOK))
+    notebook = NotebookPage(page, lab.as_far_as(NOTEBOOK, r"\nattention_explorer\("))
     notebook.command("notebook:clear-all-cell-outputs")
-    notebook.command("notebook:run-all-cells", seconds=400)
+    notebook.command("notebook:run-all-cells", seconds=240)
     errors = [o for cell in notebook.cells() for o in cell["outputs"] if o["output_type"] == "error"]
     assert [f"{o['ename']}: {o['evalue']}" for o in errors] == []
 

@@ -23,13 +23,18 @@ painter
 MASK = "print(''.join('.#'[c == '1'] for c in painter.canvas.mask), painter.thread is None)"
 
 
+@pytest.fixture(scope="module")
+def address(lab):
+    return lab.with_cells(SETUP, MASK)
+
+
 @pytest.fixture
-def notebook(lab, page):
-    notebook = NotebookPage(page, lab.with_cells(SETUP, MASK))
+def notebook(address, page):
+    """With a painter of the test's own: the kernel is that of the test before, which spares it the imports."""
+    notebook = NotebookPage(page, address)
     notebook.command("notebook:run-all-cells", seconds=120)
     page.wait_for_selector(".varlite-painter canvas")
-    yield notebook
-    lab.jupyter.end_kernels()  # that of this test alone
+    return notebook
 
 
 def mask(notebook):

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import nbformat
 import pytest
 from jupyter_server import NotebookPage
 
@@ -13,10 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 @pytest.fixture
 def notebook(lab, page):
-    whole = nbformat.read(NOTEBOOK, as_version=4)
-    end = next(i for i, cell in enumerate(whole.cells) if cell.source.endswith("\npanel"))
-    whole.cells = whole.cells[: end + 1]
-    notebook = NotebookPage(page, lab.holding(whole))
+    notebook = NotebookPage(page, lab.as_far_as(NOTEBOOK, r"\npanel$"))
     notebook.command("notebook:clear-all-cell-outputs")
     notebook.command("notebook:run-all-cells", seconds=240)
     errors = [o for cell in notebook.cells() for o in cell["outputs"] if o["output_type"] == "error"]
