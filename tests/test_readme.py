@@ -399,6 +399,21 @@ def test_the_families_are_as_they_were_measured():
     costs = [[row[time] / var[time] for time in ("seconds_per_image", "seconds_alone")] for row in others]
     said = RESULTS.split("as the paper counts cost")[1].split(". All are")[0]
     assert re.findall(r"[\d.]+ \([\d.]+\)", said) == [f"{many:.1f} ({alone:.1f})" for many, alone in costs]
+    narrow = record["families"]["fashion-mvar-d4-narrow"]
+    assert narrow["parameters"] == pytest.approx(var["parameters"], rel=0.03)
+    means = narrow["mean"]["fd"], var["mean"]["fd"]
+    assert "it has an FD of {:.2f}, where VAR has {:.2f}, its range lies within VAR's".format(*means) in RESULTS
+    (low, high), (least, most) = narrow["band"]["fd"], var["band"]["fd"]
+    ranks = [ranks_of(record, name) for name in ("fashion-mvar-d4-narrow", "fashion-var-d4")]
+    assert least < low < high < most and all(a >= b for a, b in zip(*ranks, strict=True))
+    kid = {
+        name: found["kid_imagenet"]
+        for name, found in json.loads((ROOT / "data/results/table1-kid.json").read_text())["families"].items()
+    }
+    said = RESULTS.split("with intervals of 8 to 19 either way) is")[1].split("**M-VAR")[0]
+    assert [int(n) for n in re.findall(r"\d+", said)] == sorted(round(of["value"]) for of in kid.values())
+    either_way = [(of["high"] - of["low"]) / 2 for of in kid.values()]
+    assert [round(x) for x in (min(either_way), max(either_way))] == [8, 19]
     guided = json.loads((ROOT / "data/results/dit-guided.json").read_text())
     assert f"at {guided['settings']['cfg']:g} it draws {guided['scores']['accuracy']:.0%}" in RESULTS
 

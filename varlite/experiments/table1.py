@@ -205,7 +205,7 @@ def report(record: Mapping[str, Any]) -> None:
     for row in record["families"].values():
         mean, (low, high) = row["mean"], row["band"]["fd"]
         print(
-            f"{row['name']:36s} accuracy {mean['accuracy']:.1%}, fd {mean['fd']:.2f} ({low:.2f} to {high:.2f}), "
+            f"{row['name']:41s} accuracy {mean['accuracy']:.1%}, fd {mean['fd']:.2f} ({low:.2f} to {high:.2f}), "
             f"recall {mean['recall']:.2f}, {row['parameters'] / 1e6:.2f} M weights, "
             f"{row['evaluations']} evaluations, {1000 * row['seconds_per_image']:.1f} ms an image"
         )

@@ -19,12 +19,12 @@ SOLVERS = {"euler": (3, 7, 15), "heun": (2, 4, 8)}  # steps, of equal cost
 def table(record: Mapping[str, Any]) -> list[str]:
     """Lines of `reproduce table1`: a row for each family, means over its trainings; of FD also their range."""
     heads = "".join(f" {head:>6s}" for head in ("acc.", "prec.", "recall", "ms", "alone"))
-    lines = [f"{'':38s}  weights  runs {'FD (range)':>20s}{heads}"]
+    lines = [f"{'':41s}  weights  runs {'FD (range)':>20s}{heads}"]
     for row in record["families"].values():
         scores, (low, high) = row["mean"], row["band"]["fd"]
         fd = f"{scores['fd']:.2f} " + (f"({low:.2f} to {high:.2f})" if low < high else "(one training)")
         lines.append(
-            f"{row['name']:38s} {row['parameters'] / 1e6:6.2f} M {row['evaluations']:5d} {fd:>20s} "
+            f"{row['name']:41s} {row['parameters'] / 1e6:6.2f} M {row['evaluations']:5d} {fd:>20s} "
             f"{scores['accuracy']:6.1%} {scores['precision']:6.2f} {scores['recall']:6.2f} "
             f"{1000 * row['seconds_per_image']:6.1f} {1000 * row['seconds_alone']:6.0f}"
         )
@@ -36,7 +36,7 @@ def places(record: Mapping[str, Any]) -> list[str]:
     which judge that is."""
     names = {preset: row["name"] for preset, row in record["families"].items()}
     return [
-        f"{', '.join(f'{rank:g}' for rank in ranks_of(record, place['family'])):14s} {names[place['family']]:38s} "
+        f"{', '.join(f'{rank:g}' for rank in ranks_of(record, place['family'])):14s} {names[place['family']]:41s} "
         f"{place['away']:6.1f} by {place['judge']}"
         for place in record["places"]["0"]
     ]
@@ -46,7 +46,8 @@ def by_judge(record: Mapping[str, Any], unknown: str = "-") -> list[str]:
     """Lines of how far from real pictures each judge finds each family, a mean over its trainings; some draw no tokens
     to judge."""
     rows = record["families"]
-    lines = [f"{'':18s}" + "".join(f"{preset.removeprefix('fashion-').removesuffix('-d4'):>9s}" for preset in rows)]
+    names = [preset.removeprefix("fashion-").replace("-d4", "").replace("mvar-narrow", "narrow") for preset in rows]
+    lines = [f"{'':18s}" + "".join(f"{name:>9s}" for name in names)]
     panels = {preset: [one["panel"]["scores"] for one in row["trainings"].values()] for preset, row in rows.items()}
     for judge in next(iter(panels.values()))[0]:
         cells = [[scores[judge]["away"] for scores in found if judge in scores] for found in panels.values()]
