@@ -12,6 +12,7 @@ from varlite.evaluation.classifier import accuracy, load_classifier
 from varlite.evaluation.small_models import class_balanced, reconstruct
 from varlite.evaluation.validation import validate_tokenizer
 from varlite.experiments.sweep import SWEEPS
+from varlite.experiments.table1 import FAMILIES
 from varlite.io.files import read_model
 from varlite.io.places import CHECKPOINTS
 from varlite.presets import MODELS, TOKENIZERS
@@ -33,11 +34,11 @@ def classifier():
     return load_classifier(shipped(CLASSIFIER))
 
 
-def test_every_model_that_trains_here_ships_or_is_one_of_a_sweep():
+def test_every_model_that_trains_here_ships_or_is_one_of_a_sweep_or_a_family():
     here = {name for name, preset in (MODELS | TOKENIZERS).items() if preset.hub is None} | NETWORKS.keys()
     assert CARDS.keys() <= here
-    swept = {preset for arms in SWEEPS.values() for preset, _ in arms}
-    recipes = {"emoji-vq", "emoji-var-d4", "fashion-flexvar-d4"}
+    swept = {preset for arms in SWEEPS.values() for preset, _ in arms} | {family.preset for family in FAMILIES}
+    recipes = {"emoji-vq", "emoji-var-d4"}
     assert here - CARDS.keys() - recipes <= swept | {MODELS[preset].tokenizer for preset in swept}
 
 
