@@ -274,6 +274,9 @@ def test_what_it_says_of_additions_was_measured():
     assert "d4 41.3 (tokens), rank 1, d4, ssg 0.6 126.3 (drawn_tokens), rank 2" in ssg["all"]
     assert "(126 against 41 in the noise of real pictures), and it wins where judges of images alone vote" in RESULTS
     assert "d4, ssg 0.6 19.4 (tokens), rank 1, d4 41.3 (tokens), rank 2" in ssg["of images"]
+    cold, warm = (found["verdicts"][f"d4, temperature {T}"] for T in (0.8, 1.1))
+    assert len(cold["worse by"]) == 12 and "at 0.8 twelve judges prefer plain sampling" in RESULTS
+    assert len(warm["better by"]) == 4 and set(warm["worse by"]) == {"drawn_pairs", "drawn_tokens"}
 
 
 def test_what_it_says_of_ssg_by_two_decoders_was_measured():

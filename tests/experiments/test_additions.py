@@ -9,6 +9,8 @@ from varlite.experiments import additions
 from varlite.experiments.additions import PLAIN, Bench, report, reproduce_additions, verdicts
 from varlite.io.places import RESULTS
 
+WAYS = ("d4", "d4, ssg 0.6", "d6 drafts 2, d4 refines", "d4, 0.5 kept", "d4, temperature 0.8")
+
 
 def panel(tokens, drawn):
     return Report(
@@ -58,14 +60,14 @@ def test_each_set_is_measured_once_and_loses_or_wins_by_name(measured, tmp_path,
 def test_every_set_is_drawn_in_its_own_way(monkeypatch):
     monkeypatch.setattr(additions, "open_panel", lambda tokenizer, num: type("Panel", (), {"views": {}}))
     bench = Bench(100)
-    drawn = {name: bench.sets[name]() for name in ("d4", "d4, ssg 0.6", "d6 drafts 2, d4 refines", "d4, 0.5 kept")}
+    drawn = {name: bench.sets[name]() for name in WAYS}
     tokens = {name: pictures.view("drawn") for name, pictures in drawn.items()}
     assert all(len(x) == 100 and drawn[name].labels.bincount().tolist() == [10] * 10 for name, x in tokens.items())
     assert (tokens["d4"][:, :1] == tokens["d4, ssg 0.6"][:, :1]).all()  # the first scale has no prior
-    assert not (tokens["d4"] == tokens["d6 drafts 2, d4 refines"]).all()
+    assert all(not (tokens["d4"] == tokens[name]).all() for name in ("d6 drafts 2, d4 refines", "d4, temperature 0.8"))
     kept = {tuple(row) for row in tokens["d4, 0.5 kept"].tolist()}
     more = {tuple(row) for row in bench.draw(bench.small, 200).view("drawn").tolist()}
-    assert kept <= more and len(bench.sets) == 2 + 3 + 4 + 2
+    assert kept <= more and len(bench.sets) == 2 + 3 + 4 + 2 + 3
 
 
 def test_the_committed_verdicts_follow_from_the_committed_scores():

@@ -4,6 +4,7 @@
     ssg              scaled spatial guidance in growing strength (hooks/ssg.py)
     drafted          fashion-var-d6 draws the first scales, fashion-var-d4 the others (hooks/drafting.py)
     kept             rejection sampling with fashion-classifier (evaluation/rejection.py)
+    temperature      logits divided by one number, as language models are sampled; neither paper does it
 
 All sets have the same seed and number of images. Every finished set is written at once; the same command again measures
 what is missing. Each set is held against plain sampling of fashion-var-d4, by all judges that had no part in a choice,
@@ -17,6 +18,7 @@ from typing import Any
 
 from varlite.checkpoints.assemble import twin
 from varlite.checkpoints.load import load, shipped
+from varlite.drawing import Step
 from varlite.evaluation.drawn_sets import draw_set
 from varlite.evaluation.judges.interface import Pictures
 from varlite.evaluation.judges.jury import open_panel
@@ -34,6 +36,16 @@ from varlite.speed.timing import seconds_per_image
 SMALL, LARGE, CHOOSER = "fashion-var-d4", "fashion-var-d6", "fashion-classifier"
 PLAIN = "d4"
 STRENGTHS, STEPS, SHARES = (0.1, 0.3, 0.6), (1, 2, 3, 4), (0.5, 0.25)
+TEMPERATURES = (0.8, 0.9, 1.1)
+
+
+def temperature(T: float) -> Callable[[Step], None]:
+    """The hook that divides all logits by T."""
+
+    def divide(step: Step) -> None:
+        step.logits_BlV = step.logits_BlV / T
+
+    return divide
 
 
 class Bench:
@@ -53,6 +65,8 @@ class Bench:
             self.sets[f"d6 drafts {steps}, d4 refines"] = partial(self.drafted, steps)
         for share in SHARES:
             self.sets[f"d4, {share} kept"] = partial(self.keep, share)
+        for T in TEMPERATURES:
+            self.sets[f"d4, temperature {T}"] = partial(self.draw, self.small, on_logits=temperature(T))
 
     def drafted(self, steps: int) -> Pictures:
         """Samples whose first `steps` scales the large model draws."""
@@ -83,6 +97,7 @@ class Bench:
         ways: dict[str, tuple[Any, dict[str, Any]]] = {PLAIN: (self.small, {}), "d6": (self.large, {})}
         ways |= {f"d4, ssg {x}": (self.small, {"on_logits": SSG(x)}) for x in STRENGTHS}
         ways |= {f"d6 drafts {n}, d4 refines": (self.small, {"on_logits": Drafting(large, labels, n)}) for n in STEPS}
+        ways |= {f"d4, temperature {T}": (self.small, {"on_logits": temperature(T)}) for T in TEMPERATURES}
         times = seconds_per_image([(model, self.tokenizer, settings) for model, settings in ways.values()])
         found = dict(zip(ways, times, strict=True))
         return found | {f"d4, {x} kept": float(f"{found[PLAIN] / x:.3g}") for x in SHARES}
