@@ -22,7 +22,7 @@ def table(record: Mapping[str, Any]) -> list[str]:
     lines = [f"{'':41s}  weights  runs {'FD (range)':>20s}{heads}"]
     for row in record["families"].values():
         scores, (low, high) = row["mean"], row["band"]["fd"]
-        fd = f"{scores['fd']:.2f} " + (f"({low:.2f} to {high:.2f})" if low < high else "(one training)")
+        fd = f"{scores['fd']:.2f} ({low:.2f} to {high:.2f})"
         lines.append(
             f"{row['name']:41s} {row['parameters'] / 1e6:6.2f} M {row['evaluations']:5d} {fd:>20s} "
             f"{scores['accuracy']:6.1%} {scores['precision']:6.2f} {scores['recall']:6.2f} "
