@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from varlite.datasets.pixels import to_bytes
+from varlite.datasets.rendering import render
 from varlite.datasets.scenes import HELD_OUT, sample
 from varlite.evaluation.reader import GRID, OF_OBJECT, OF_PICTURE, WORDS, load_reader, widths
 from varlite.training import train_reader as module
@@ -58,20 +60,24 @@ def test_a_quarter_of_the_pictures_is_left_as_it_is():
     assert damage(img).abs().max() <= 1
 
 
-def test_scenes_with_held_out_combinations_follow_those_of_the_training_split():
-    data = Labelled(3)
+def test_scenes_with_held_out_combinations_and_pale_ones_follow_those_of_the_training_split():
+    data = Labelled(3, 2)
     n = len(data.usual.labels)
-    assert len(data) == n + 3 and data.scene(7) == data.usual.factors(7)
+    assert len(data) == n + 5 and data.scene(7) == data.usual.factors(7)
     for i in range(n, n + 3):
         assert any((thing.kind, thing.hue) in HELD_OUT for thing in data.scene(i).things)
-    rows = torch.tensor([n + 1, 7])
-    assert torch.equal(data.images(rows)[1], data.usual.images(rows[1:])[0])
-    assert not torch.equal(data.images(rows)[0], data.images(rows)[1])
+    for i in range(n + 3, n + 5):
+        assert data.scene(i).things[0].hue == "white" and data.scene(i).things[0].material in ("matt", "glossy")
+    rows = torch.tensor([n + 4, n + 1, 7])
+    assert torch.equal(data.images(rows)[2], data.usual.images(rows[2:])[0])
+    for row in (n + 4, n + 1):
+        wanted = to_bytes(render([data.scene(row)]))
+        assert torch.equal(data.images(torch.tensor([row])), wanted)
 
 
 def test_a_reader_learns_and_a_stop_in_between_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "VALIDATED", 4)
-    options = Options(device="cpu", steps=6, batch=8, recipe=("warmup=1", "held_out=2"))
+    options = Options(device="cpu", steps=6, batch=8, recipe=("warmup=1", "held_out=2", "pale=2"))
     whole = load_reader(train_reader(tmp_path / "whole", options))
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(module.Engine, "any", lambda self, mine: True)

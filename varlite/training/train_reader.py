@@ -1,11 +1,14 @@
 """Training of still-reader (evaluation/reader.py), on scenes whose factors are known.
 
-The scenes of the training split, which has no held-out combination of class and hue, and as many scenes with one as
-there would be without that rule: the reader must know a red torus when it sees one. Pictures are damaged a little, so
-that reconstructions can be read as well. No generated picture takes part.
+The scenes of the training split, and two kinds that it is short of. It has no held-out combination of class and hue:
+as many scenes with one as there would be without that rule come beside it, since the reader must know a red torus when
+it sees one. And it has too few white objects to learn from them how gloss looks on white, which is a few levels of 255
+brighter. Pictures are damaged a little, so that reconstructions can be read as well. No generated picture takes part.
 """
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -16,7 +19,7 @@ from torch import Tensor
 
 from varlite.datasets.batches import ahead, batch_indices
 from varlite.datasets.pixels import to_float
-from varlite.datasets.scenes import SIDE, Scene, sample
+from varlite.datasets.scenes import HELD_OUT, SIDE, Scene, sample
 from varlite.datasets.still_life import Frames, StillLife
 from varlite.evaluation.judges.truth import HELD_OUT_SEED, held_out_indices, shares_read
 from varlite.evaluation.reader import (
@@ -42,6 +45,7 @@ from varlite.training.recipes import override, warmup_cosine
 from varlite.training.run import Run, identity
 
 CLIP = 5.0
+PALE_SEED = HELD_OUT_SEED + 2  # the one between is for testing
 VALIDATED = 500  # scenes of the test split
 
 
@@ -55,30 +59,51 @@ class ReaderRecipe:
     warmup: Steps = 100
     weight_decay: Weight = 0.02
     held_out: Count = 6000  # scenes with a held-out combination, beside the 60,000 without
+    pale: Count = 12000  # scenes whose main object is white, and matt or glossy
+
+
+def pale(scene: Scene) -> bool:
+    return scene.things[0].hue == "white" and scene.things[0].material != "striped"
+
+
+class Picked:
+    """`n` scenes of a seed, by their indices, and their pictures."""
+
+    def __init__(self, folder: Path, seed: int, indices: list[int], held_out: Collection[tuple[str, str]]):
+        self.scene: Callable[[int], Scene] = lambda i: sample(seed, indices[i], held_out)
+        self.images = Frames(folder, len(indices), self.scene)
+
+    def __len__(self) -> int:
+        return len(self.images.marks)
 
 
 class Labelled:
-    """Training pictures with their scenes: those of the training split first, then `n` with held-out combinations."""
+    """Training pictures with their scenes: those of the training split, then those that it is short of."""
 
-    def __init__(self, n: int):
+    def __init__(self, held_out: int, pale_ones: int):
         self.usual = StillLife("train")
-        self.indices = held_out_indices(HELD_OUT_SEED, n)
-        folder = cache_folder() / "still-life" / f"{self.usual.checksum[:16]}-held-out-{n}"
-        self.rare = Frames(folder, n, lambda i: sample(HELD_OUT_SEED, self.indices[i], ()))
-        self.checksum = self.usual.checksum
+        self.checksum, folder = self.usual.checksum, f"{cache_folder()}/still-life/{self.usual.checksum[:16]}"
+        rare = held_out_indices(HELD_OUT_SEED, held_out)
+        white = list(islice((i for i in count() if pale(sample(PALE_SEED, i))), pale_ones))
+        self.more = [
+            Picked(Path(f"{folder}-held-out-{held_out}"), HELD_OUT_SEED, rare, ()),
+            Picked(Path(f"{folder}-pale-{pale_ones}"), PALE_SEED, white, HELD_OUT),
+        ]
+        self.ends = torch.tensor([len(self.usual.labels), *map(len, self.more)]).cumsum(0)
 
     def __len__(self) -> int:
-        return len(self.usual.labels) + len(self.rare.marks)
+        return int(self.ends[-1])
 
     def scene(self, i: int) -> Scene:
-        n = len(self.usual.labels)
-        return self.usual.factors(i) if i < n else sample(HELD_OUT_SEED, self.indices[i - n], ())
+        part = int(torch.searchsorted(self.ends, i, right=True))
+        return self.more[part - 1].scene(i - int(self.ends[part - 1])) if part else self.usual.factors(i)
 
     def images(self, rows: Tensor) -> Tensor:
-        n = len(self.usual.labels)
         img = torch.empty(len(rows), 3, SIDE, SIDE, dtype=torch.uint8)
-        img[rows < n] = self.usual.images(rows[rows < n])
-        img[rows >= n] = self.rare[rows[rows >= n] - n]
+        part = torch.searchsorted(self.ends, rows, right=True)
+        img[part == 0] = self.usual.images(rows[part == 0])
+        for i, more in enumerate(self.more, 1):
+            img[part == i] = more.images[rows[part == i] - self.ends[i - 1]]
         return img
 
 
@@ -210,7 +235,7 @@ def train_reader(out: Path, options: Options = Options()) -> Path:
     )  # fmt: skip
     if run.finished():
         return run.model_path
-    data = Labelled(recipe.held_out)
+    data = Labelled(recipe.held_out, recipe.pale)
     with run:
         if not run.begin({"data_sha256": data.checksum}):
             return run.model_path
