@@ -9,7 +9,7 @@ from varlite.datasets import still_life
 from varlite.datasets.rendering import render
 from varlite.datasets.scenes import AIM, AWAY, HELD_OUT, HUES, MATERIALS, SIDE, TABLES, VIEW, WALLS, apart, sample
 from varlite.datasets.shapes import CLASSES, SHAPES
-from varlite.datasets.still_life import StillLife
+from varlite.datasets.still_life import LargeStillLife, StillLife
 
 
 @pytest.fixture
@@ -49,6 +49,13 @@ def test_a_scene_follows_from_seed_and_index_alone():
 def test_an_image_has_the_class_of_its_main_object(train):
     assert train.labels.bincount().tolist() == [6000] * 10 and train.labels.dtype == torch.int64
     assert all(train.factors(i).things[0].kind == train.classes[train.labels[i]] for i in range(20))
+
+
+def test_the_large_world_begins_with_the_same_scenes_and_is_tested_on_the_same():
+    large, usual = (world("train") for world in (LargeStillLife, StillLife))
+    assert len(large.labels) == 4 * len(usual.labels) and large.checksum != usual.checksum
+    assert large.factors(59_999) == usual.factors(59_999)
+    assert LargeStillLife("test").checksum == StillLife("test").checksum
 
 
 def test_every_factor_takes_all_its_values():

@@ -17,7 +17,8 @@ Device = Annotated[
 Data = Annotated[
     str,
     tyro.conf.arg(
-        help="fashion (Fashion-MNIST, which ships), still-life (rendered here), cifar10, a folder of images with a "
+        help="fashion (Fashion-MNIST, which ships), still-life (rendered here; still-life-large has four times as "
+        "many scenes), cifar10, a folder of images with a "
         "sub-folder for each class, an .npz of images and labels, a .csv of paths and labels, .tar files (shards as of "
         "WebDataset, or archives of folders: one, a folder of them or 'shards-{0000..0009}.tar'), .parquet files, a "
         "data set of Hugging Face saved on disk, or hf:NAME."

@@ -9,7 +9,7 @@ from varlite.datasets.cifar import CIFAR10
 from varlite.datasets.fashion import FashionMNIST
 from varlite.datasets.folders import ImageFolder as ImageFolder
 from varlite.datasets.sources import open_source
-from varlite.datasets.still_life import StillLife
+from varlite.datasets.still_life import LargeStillLife, StillLife
 
 
 class Dataset(Protocol):
@@ -44,6 +44,7 @@ DATASETS: dict[str, type[FashionMNIST] | type[CIFAR10] | type[StillLife]] = {
     "fashion": FashionMNIST,
     "cifar10": CIFAR10,
     "still-life": StillLife,
+    "still-life-large": LargeStillLife,
 }
 
 
