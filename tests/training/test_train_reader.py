@@ -94,3 +94,15 @@ def test_a_reader_learns_and_a_stop_in_between_changes_nothing(tmp_path, monkeyp
 def test_micro_steps_are_refused(tmp_path):
     with pytest.raises(ValueError, match="accumulate: the reader is small enough for one process and whole steps"):
         train_reader(tmp_path / "out", Options(device="cpu", accumulate=2))
+
+
+def test_a_reader_goes_on_from_another_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "VALIDATED", 4)
+    options = Options(device="cpu", steps=1, batch=8, lr=1e-9, recipe=("warmup=0", "held_out=2", "pale=2"))
+    out = train_reader(tmp_path / "further", options, "still-reader").parent
+    begun, further = load_reader(), load_reader(out / "model.safetensors")
+    names = [name for name, _ in begun.named_parameters()]
+    for name in names:  # the last bit of half precision apart
+        torch.testing.assert_close(further.get_parameter(name), begun.get_parameter(name), rtol=1e-3, atol=1e-6)
+    card = json.loads((out / "card.json").read_text())
+    assert card["started_from"]["stage"] == "reader" and "--start still-reader" in card["training"]["command"]

@@ -118,15 +118,18 @@ def train_features(
     print(features.train_features(checked(out, training), training, data))
 
 
-def train_reader(out: Path = Path("runs/still-reader"), training: Options = Options()) -> None:
+def train_reader(
+    out: Path = Path("runs/still-reader"), start: str | None = None, training: Options = Options()
+) -> None:
     """Train still-reader, the judge from truth: it reads every factor of a still-life scene off its picture.
 
     Args:
         out: folder of this training.
+        start: continue from these weights: still-reader, a folder or a file.
     """
     from varlite.training import train_reader as reader
 
-    print(reader.train_reader(checked(out, training), training))
+    print(reader.train_reader(checked(out, training), training, start))
 
 
 def train_classifier(out: Path = Path("runs/fashion-classifier"), training: Options = Options()) -> None:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from varlite.checkpoints.load import weights_file
 from varlite.datasets.batches import ahead, batch_indices
 from varlite.datasets.pixels import to_float
 from varlite.datasets.scenes import HELD_OUT, SIDE, Scene, sample
@@ -31,10 +32,12 @@ from varlite.evaluation.reader import (
     WORDS,
     Reader,
     encode,
+    load_reader,
     middle_cell,
     read,
     widths,
 )
+from varlite.io.files import sha256
 from varlite.io.places import cache_folder
 from varlite.io.provenance import command
 from varlite.presets import Count, Positive, Steps, Weight
@@ -177,10 +180,9 @@ def reader_loss(cells: Tensor, pictures: Tensor, truth: Truth) -> tuple[Tensor, 
 
 
 class ReaderTraining(Training):
-    def __init__(self, run: Run, engine: Engine, options: Options, recipe: ReaderRecipe, data: Labelled):
+    def __init__(self, run: Run, engine: Engine, options: Options, recipe: ReaderRecipe, data: Labelled, model: Reader):
         super().__init__(run, engine, options, recipe, {"images": recipe.batch})
-        torch.manual_seed(options.seed)
-        self.data, self.model = data, Reader().to(memory_format=torch.channels_last).train()
+        self.data, self.model = data, model.to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
@@ -220,18 +222,24 @@ class ReaderTraining(Training):
         return {name: t.half() if t.is_floating_point() else t for name, t in self.model.state_dict().items()}
 
 
-def train_reader(out: Path, options: Options = Options()) -> Path:
+def train_reader(out: Path, options: Options = Options(), start: str | None = None) -> Path:
     """Train in the folder `out`, in one process; returns the path of the model.
 
-    About 20 minutes on a core where the scenes are rendered already, which takes as long again.
+    start: a reader to continue from, by name, folder or file; None starts from random weights.
+
+    2,400 steps take about 20 minutes on a core where the scenes are rendered already, which takes as long again.
     """
     recipe = override(ReaderRecipe(), options)
     engine = Engine(options)
     if engine.processes * engine.accumulate > 1:
         raise ValueError("accumulate: the reader is small enough for one process and whole steps")
+    torch.manual_seed(options.seed)
+    file = None if start is None else weights_file(start)
+    model = Reader() if file is None else load_reader(file)
+    head = {"stage": "reader"} | ({} if file is None else {"start": sha256(file)})
     run = Run(
-        out, identity({"stage": "reader"}, recipe, options, "still-life"), command("train-reader", options, out=out),
-        engine.main,
+        out, identity(head, recipe, options, "still-life"), command("train-reader", options, start=start, out=out),
+        engine.main, file,
     )  # fmt: skip
     if run.finished():
         return run.model_path
@@ -239,4 +247,4 @@ def train_reader(out: Path, options: Options = Options()) -> Path:
     with run:
         if not run.begin({"data_sha256": data.checksum}):
             return run.model_path
-        return ReaderTraining(run, engine, options, recipe, data).train()
+        return ReaderTraining(run, engine, options, recipe, data, model).train()
