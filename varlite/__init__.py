@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from varlite.inference import prepare
     from varlite.io.memory import keep_freed_memory
     from varlite.models import VAR, VARConfig
+    from varlite.refining import refine
     from varlite.sampling import generate, generate_many
     from varlite.scales import Scales
     from varlite.tokenizer import VQVAE, TokenizerConfig
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "VAR", "VQVAE", "Scales", "Step", "TokenizerConfig", "VARConfig", "box_mask", "edit", "from_pretrained", "generate",
-    "generate_many", "keep_freed_memory", "load", "load_tokenizer", "prepare", "push_to_hub", "save_pretrained",
+    "generate_many", "keep_freed_memory", "load", "load_tokenizer", "prepare", "push_to_hub", "refine",
+    "save_pretrained",
 ]  # fmt: skip
 
 HOMES = {
@@ -33,6 +35,7 @@ HOMES = {
     "models": ("VAR", "VARConfig"),
     "inference": ("prepare",),
     "drawing": ("Step",),
+    "refining": ("refine",),
     "sampling": ("generate", "generate_many"),
     "scales": ("Scales",),
     "tokenizer": ("VQVAE", "TokenizerConfig"),

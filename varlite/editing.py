@@ -144,6 +144,22 @@ def paste_weight(keep_HW: torch.Tensor, feather: int) -> torch.Tensor:
     return total[0] / (feather + 1)
 
 
+def check_edit(
+    model: Model, tokenizer: VQVAE, img_B3HW: torch.Tensor, keep_hw: Any, labels: Any, scales: Scales, thin: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mask as booleans on the images' device, and the labels (B,) with None as the null class.
+
+    Raises ValueError for images, mask or labels that do not fit.
+    """
+    tokenizer.check_image(img_B3HW, scales)
+    check_pixels(img_B3HW)
+    keep_hw = check_mask(keep_hw, scales, tokenizer.image_size(scales), thin).to(img_B3HW.device)
+    label_B = check_labels([model.config.classes] * len(img_B3HW) if labels is None else labels, model)
+    if len(label_B) != len(img_B3HW):
+        raise ValueError(f"labels must be one for each of the {len(img_B3HW)} images, got {len(label_B)}")
+    return keep_hw, label_B
+
+
 @torch.inference_mode()
 def edit(
     model: Model,
@@ -181,14 +197,8 @@ def edit(
     Rules(on_scale=on_scale)  # refuses what is no hook
     check_switches(hide=hide, thin=thin, paste=paste)
     scales = model.scales if scales is None else Scales.of(scales)
-    tokenizer.check_image(img_B3HW, scales)
-    check_pixels(img_B3HW)
-    size = tokenizer.image_size(scales)
-    keep_hw = check_mask(keep_hw, scales, size, thin).to(img_B3HW.device)
-    label_B = check_labels([model.config.classes] * len(img_B3HW) if labels is None else labels, model)
-    if len(label_B) != len(img_B3HW):
-        raise ValueError(f"labels must be one for each of the {len(img_B3HW)} images, got {len(label_B)}")
-    keep_HW = F.interpolate(keep_hw[None, None].float(), size=size)[0, 0].bool()
+    keep_hw, label_B = check_edit(model, tokenizer, img_B3HW, keep_hw, labels, scales, thin)
+    keep_HW = F.interpolate(keep_hw[None, None].float(), size=tokenizer.image_size(scales))[0, 0].bool()
     f_BZhw = tokenizer.features(fill(img_B3HW, keep_HW) if hide else img_B3HW, scales)
     if model.learns == "latents":
         put_back = keep_latents(f_BZhw, keep_hw, thin)

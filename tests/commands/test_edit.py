@@ -39,7 +39,7 @@ def test_edits_are_written_with_a_record_and_a_picture_of_all(edit, tmp_path):
     assert (grid[2:12, 2:12] == pixels("image.png")).all()
     assert (grid[2:12, 26:36] == pixels(out / "00000.png")).all()
     record = json.loads((out / "edits.json").read_text())
-    assert record["options"] == {"hide": True, "thin": False, "paste": True}
+    assert record["options"] == {"hide": True, "thin": False, "paste": True, "refine": False}
     assert (record["task"], record["label"], record["seed"], record["num"]) == ("inpaint", None, 4, 3)
     assert len({record["image_sha256"], record["mask_sha256"], record["weights_sha256"]}) == 3
     assert record["command"].startswith("varlite edit image.png")
@@ -58,6 +58,19 @@ def test_an_edit_depends_on_seed_and_number_alone_and_changes_only_what_is_white
     far[1:7, 3:9] = False  # the mask and half a token around it
     changed = a[0] != pixels("image.png")
     assert changed.any() and not changed[far].any()
+
+
+def test_refined_edits_change_only_what_is_white_and_say_that_they_are_refined(edit, tmp_path):
+    mask("mask.png")
+    assert edit("--mask", "mask.png", "--num", 2, "--refine")[0] == 0
+    record = json.loads((tmp_path / "out/edits/edits.json").read_text())
+    assert record["options"] == {"hide": True, "thin": True, "paste": True, "refine": True}
+    edits = [pixels(f"out/edits/{i:05d}.png") for i in range(2)]
+    far = np.ones((10, 10), bool)
+    far[1:7, 3:9] = False
+    assert not (edits[0] != pixels("image.png"))[far].any() and (edits[0] != edits[1]).any()
+    status, _, stderr = edit("--mask", "mask.png", "--refine", "--no-hide")
+    assert status == 1 and "refine hides and pastes: leave out --no-hide and --no-paste" in stderr
 
 
 def test_a_box_is_repainted_and_in_outpainting_kept(edit):

@@ -143,11 +143,19 @@ def test_pixels_are_held_against_the_wanted_scene_where_they_were_repainted():
 
 def test_an_edit_changes_nothing_that_is_kept_and_depends_on_its_number():
     some = cases("remove")
-    edits = edit_cases(*pair(), some, TASKS["remove"].settings)
+    edits = edit_cases(*pair(), some, TASKS["remove in one pass"].settings)
     far = torch.nn.functional.max_pool2d((~some[0].keep_HW)[None].float(), 9, 1, 4)[0] == 0
     assert torch.equal(edits[0][:, far], some[0].img_3HW[:, far])
     assert not torch.equal(edits[0], some[0].img_3HW)
-    assert torch.equal(edit_cases(*pair(), some[:2], TASKS["remove"].settings), edits[:2])
+    assert torch.equal(edit_cases(*pair(), some[:2], TASKS["remove in one pass"].settings), edits[:2])
+
+
+def test_a_task_with_candidates_is_refined():
+    some, settings = cases("remove")[:1], TASKS["remove"].settings | {"candidates": 1}
+    edits = edit_cases(*pair(), some, settings)
+    far = torch.nn.functional.max_pool2d((~some[0].keep_HW)[None].float(), 9, 1, 4)[0] == 0
+    assert torch.equal(edits[0][:, far], some[0].img_3HW[:, far])
+    assert not torch.equal(edits, edit_cases(*pair(), some, TASKS["remove in one pass"].settings))
 
 
 def test_every_task_is_judged_written_and_shown(tmp_path, monkeypatch, capsys):
@@ -159,14 +167,15 @@ def test_every_task_is_judged_written_and_shown(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(still_edits, "read", lambda reader, img: [reading(sample(1, i)) for i in range(len(img))])
     record = still_edits.reproduce_still(tmp_path, 2)
     assert json.loads((tmp_path / "still.json").read_text()) == record
-    assert list(record["tasks"]) == ["remove", "extend", "swap", "swap as published"]
-    assert [name for name, task in record["tasks"].items() if "rms" in task] == ["remove"]
+    once = [f"{name} in one pass" for name in ("remove", "extend", "swap")]
+    assert list(record["tasks"]) == ["remove", "extend", "swap", *once, "swap as published"]
+    assert [name for name, task in record["tasks"].items() if "rms" in task] == ["remove", "remove in one pass"]
     assert record["tasks"]["extend"]["read"]["edits"]["all"]["share"] == 1  # scenes 0 and 1, as they were read
     assert record["tasks"]["swap"]["read"]["edits"]["kind"]["share"] == 0
     assert record["command"] == "varlite reproduce still --num 2 --seed 0 --model still-var-d6"
     from varlite.io.pictures import read_png
 
-    assert read_png(tmp_path / "still_edits.png").shape == (3, 16 * 66 + 2, 2 * 66 + 2)
+    assert read_png(tmp_path / "still_edits.png").shape == (3, 15 * 66 + 2, 2 * 66 + 2)
     report(record)
     out = capsys.readouterr().out
     assert "remove, 2 pictures" in out and "pixels off by edits 0." in out and "100% (34% .. 100%)" in out

@@ -33,6 +33,7 @@ def edit(
     hide: bool = True,
     thin: bool = False,
     paste: bool = True,
+    refine: bool = False,
     batch: int = 16,
     model: ModelOptions = ModelOptions(),
     sampling: SmoothSamplingOptions = SmoothSamplingOptions(),
@@ -58,6 +59,8 @@ def edit(
         hide: fill the region from its surroundings before encoding, so that nothing of what was there leaks.
         thin: repaint all tokens that the mask touches, also coarse ones: for lines thinner than a token.
         paste: put the kept pixels back, blended over half a token at the border.
+        refine: draw each edit 56 times in six rounds, from coarse scales to finer ones, and take the likeliest: it fits
+            what is kept, for 56 times the work. Hides, pastes and repaints thin lines by itself.
         batch: edits made at a time.
     """
     from varlite.checkpoints.load import load
@@ -67,10 +70,13 @@ def edit(
     from varlite.inference import autocast, prepare
     from varlite.io.files import sha256, write_json
     from varlite.io.pictures import save_png, tile
+    from varlite.models import require
     from varlite.sampling import check_settings
 
     model.check()
     check_request(image, mask, box, task, label, num, batch, out, grid)
+    if refine and not (hide and paste):
+        raise ValueError("refine hides and pastes: leave out --no-hide and --no-paste")
     device = pick_device(model.device)
     transformer, tokenizer = load(model.model, model.weights, device=device, dials=model.dials)
     scales, size = transformer.scales, tokenizer.image_size(transformer.scales)
@@ -79,12 +85,15 @@ def edit(
         keep_hw = read_mask(mask, file_size, size, scales)
     elif box is not None:
         keep_hw = read_box(box, task, scales)
-    check_mask(keep_hw, scales, size, thin)
+    check_mask(keep_hw, scales, size, thin or refine)
+    if refine:
+        require(transformer, "likelihood", model.model)
     number, class_name = parse_label(label, model.classes(transformer.config.classes))
     check_settings(sampling.cfg, sampling.top_k, sampling.top_p, transformer.config.vocab)
 
     prepare(transformer, model.precision)
-    options, settings = {"hide": hide, "thin": thin, "paste": paste}, vars(sampling)
+    passes = {"hide": hide, "thin": thin or refine, "paste": paste}
+    options, settings = passes | {"refine": refine}, vars(sampling)
     record = {
         "image": str(image), "image_sha256": sha256(image), "mask": mask and str(mask),
         "mask_sha256": mask and sha256(mask), "box": box, "task": task, "label": number, "class_name": class_name,
@@ -96,7 +105,8 @@ def edit(
     write_json(out / EDITS, record)
     pictures = [img_3HW, veil(img_3HW, keep_hw)]
     with autocast(device, model.precision):
-        edits = make_edits(transformer, tokenizer, img_3HW, keep_hw, number, num, seed, batch, options | settings)
+        edits = make_edits(transformer, tokenizer, img_3HW, keep_hw, number, num, seed, batch, refine,
+                           settings if refine else passes | settings)  # fmt: skip
         for i, edited_3HW in enumerate(edits):
             save_png(out / edit_name(i), edited_3HW)
             pictures += [edited_3HW] if grid is not None and len(pictures) < GRID_COLUMNS else []
@@ -149,9 +159,11 @@ def parse_label(label: str | None, known: list[str] | int) -> tuple[int | None, 
 
 def make_edits(
     transformer: Any, tokenizer: Any, img_3HW: Any, keep_hw: Any, label: int | None, num: int, seed: int, batch: int,
-    settings: dict[str, Any],
+    refined: bool, settings: dict[str, Any],
 ) -> Iterator[Any]:  # fmt: skip
     """`num` different edits of an image, one by one, as bytes (channels, H, W) on the CPU, with a progress bar.
+
+    By `refine` if `refined`, otherwise by `edit`.
 
     Edit i depends on the seed, the label and i alone, but for rounding in batches of another size.
     """
@@ -161,16 +173,19 @@ def make_edits(
     from varlite.datasets.pixels import to_bytes, to_float
     from varlite.drawing import image_seeds
     from varlite.editing import edit as edit_images
+    from varlite.refining import begins, refine
 
     scales, device = transformer.scales, transformer.pos_LC.device
     img_B3HW, seeded_by = to_float(img_3HW)[None].to(device), transformer.class_embed.null if label is None else label
-    with tqdm(total=-(-num // batch) * scales.K, unit="scale", desc="editing", mininterval=0.5, delay=3) as bar:
+    total, unit = (num * len(begins(scales.K)), "round") if refined else (-(-num // batch) * scales.K, "scale")
+    with tqdm(total=total, unit=unit, desc="editing", mininterval=0.5, delay=3) as bar:
+        edit_by, told = (refine, "on_round") if refined else (edit_images, "on_scale")
         for start in range(0, num, batch):
             some = range(start, min(start + batch, num))
-            images = edit_images(
+            images = edit_by(
                 transformer, tokenizer, img_B3HW.expand(len(some), -1, -1, -1), keep_hw,
                 None if label is None else [label] * len(some),
                 seeds=image_seeds(seed, torch.full((len(some),), seeded_by), torch.tensor(some)),
-                on_scale=lambda step: bar.update(), **settings,
+                **{told: lambda _: bar.update()}, **settings,
             )  # fmt: skip
             yield from to_bytes(images.float()).cpu()

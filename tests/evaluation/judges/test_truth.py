@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,14 @@ from varlite.datasets.rendering import render
 from varlite.datasets.scenes import HELD_OUT, HUES, Thing, sample
 from varlite.datasets.shapes import CLASSES
 from varlite.evaluation.judges import truth
-from varlite.evaluation.judges.truth import coherence_limit, distances, held_out_indices, judge_samples, shares_read
+from varlite.evaluation.judges.truth import (
+    coherence_limit,
+    distances,
+    held_out_indices,
+    judge_samples,
+    shares_read,
+    variety,
+)
 from varlite.evaluation.reader import Reading
 
 SCENES = [sample(1, index) for index in range(10)]
@@ -90,6 +98,7 @@ def test_samples_are_judged_by_class_agreement_rendering_and_held_out_combinatio
     label_N = torch.arange(10)
     label_N[2] = 5  # another class than is shown
     found = judge_samples(None, images, label_N, 0.01)
+    assert 0 < found.pop("variety") < 1
     assert found == pytest.approx({"shows_class": 0.9, "agrees": 0.9, "coherent": 0.8, "good": 0.7, "held_out": 0})
     with pytest.raises(ValueError, match="labels must be one for each of the 10 images, got 3"):
         judge_samples(None, images, label_N[:3], 0.01)
@@ -104,3 +113,11 @@ def test_the_share_of_held_out_combinations_is_of_good_samples_of_their_classes(
     monkeypatch.setattr(truth, "read", lambda *_: [reading(scene) for scene in scenes])
     labels = torch.tensor([CLASSES.index(scene.things[0].kind) for scene in scenes])
     assert judge_samples(None, to_bytes(render(scenes)), labels, 0.01)["held_out"] == 0.5
+
+
+def test_variety_is_that_of_the_world_for_its_scenes_and_nothing_for_one_picture_repeated():
+    assert variety([reading(sample(1, i)) for i in range(2000)]) > 0.995
+    assert variety([reading(SCENES[0])] * 5) == 0
+    two = [replace(SCENES[0], wall=wall) for wall in ("sand", "mint")]
+    assert variety([reading(scene) for scene in two]) == pytest.approx(math.log(2) / math.log(6) / 5)
+    assert variety([]) == 0

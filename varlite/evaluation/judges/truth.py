@@ -9,11 +9,12 @@ ways) and with the picture: the scene that was read is rendered, and lies no fur
 pictures do from theirs.
 
 Sees: another object than the one asked for, torn shapes, wrong shadows, colours that run, objects that melt together.
-Fooled by: lack of diversity and copies of training pictures, of which it knows nothing: one good picture repeated is
-perfect. Faults smaller than what the real pictures' limit allows for, as fine texture.
+Fooled by: copies of training pictures, of which it knows nothing. Lack of diversity, of which `variety` alone tells:
+one good picture repeated is otherwise perfect. Faults smaller than what the real pictures' limit allows for.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import count, islice
 
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from varlite.datasets.rendering import render
 from varlite.datasets.scenes import HELD_OUT, Scene, Thing, sample
 from varlite.datasets.shapes import CLASSES
-from varlite.evaluation.reader import TURNABLE, Reader, Reading, read
+from varlite.evaluation.reader import TURNABLE, WORDS, Reader, Reading, read
 
 HELD_OUT_SEED = 2  # neither split's
 NEAR = 0.5  # an object that is read belongs to the nearest true one within this way on the table
@@ -116,6 +117,8 @@ def judge_samples(reader: Reader, images_N3HW: torch.Tensor, label_N: torch.Tens
     good            and show the class asked for
     held_out        of those good samples of the five classes concerned, show the combination that training never had:
                     one in nine if colours were drawn without that rule, and for a model that copies none
+
+    and their `variety`.
     """
     if len(images_N3HW) != len(label_N):
         raise ValueError(f"labels must be one for each of the {len(images_N3HW)} images, got {len(label_N)}")
@@ -130,4 +133,18 @@ def judge_samples(reader: Reader, images_N3HW: torch.Tensor, label_N: torch.Tens
     agrees = torch.tensor([reading.agrees for reading in readings])
     found = {"shows_class": shows, "agrees": agrees, "coherent": coherent, "good": good}
     shares = {name: share.float().mean().item() for name, share in found.items()}
-    return shares | {"held_out": sum(concerned) / len(concerned) if concerned else 0.0}
+    held_out = sum(concerned) / len(concerned) if concerned else 0.0
+    return shares | {"held_out": held_out, "variety": variety(readings)}
+
+
+def variety(readings: Sequence[Reading]) -> float:
+    """How evenly pictures use what scenes may have: the entropy of hue and material of the main object, count, wall and
+    table, each over that of even use, averaged. 1 for scenes of the world, 0 for one picture repeated."""
+    scenes = [reading.scene for reading in readings if reading.scene.things]
+    factors = [(thing.hue, thing.material, str(len(scene.things)), scene.wall, scene.table)
+               for scene in scenes for thing in scene.things[:1]]  # fmt: skip
+    found = []
+    for name, values in zip(("hue", "material", "count", "wall", "table"), zip(*factors, strict=True), strict=False):
+        shares = [n / len(values) for n in Counter(values).values()]
+        found.append(-sum(share * math.log(share) for share in shares) / math.log(len(WORDS[name])))
+    return sum(found) / len(found) if found else 0.0
