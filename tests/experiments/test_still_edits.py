@@ -15,6 +15,7 @@ from varlite.datasets.shapes import CLASSES
 from varlite.evaluation.reader import Reading
 from varlite.experiments import still_edits
 from varlite.experiments.still_edits import TASKS, Case, edit_cases, errors, judge_pixels, marks, report, shares
+from varlite.experiments.still_masks import VISIBLE
 
 SCALES = [1, 2, 4, 8]
 
@@ -49,9 +50,9 @@ def test_what_is_to_be_removed_is_the_last_companion_and_nothing_else_changes():
 def test_the_paint_covers_the_object_with_its_shadow_and_little_more():
     for case in cases("remove"):
         differ_HW = (case.img_3HW.int() - case.truth_3HW.int()).abs().amax(0)
-        assert differ_HW[case.keep_HW].max() <= still_edits.VISIBLE
+        assert differ_HW[case.keep_HW].max() <= VISIBLE
         assert 0 < (~case.keep_HW).sum() < 0.25 * SIDE**2
-        near = torch.nn.functional.max_pool2d((differ_HW > still_edits.VISIBLE)[None].float(), 5, 1, 2)[0] > 0
+        near = torch.nn.functional.max_pool2d((differ_HW > VISIBLE)[None].float(), 5, 1, 2)[0] > 0
         assert torch.equal(near, ~case.keep_HW)
 
 
@@ -62,7 +63,7 @@ def test_a_swap_keeps_the_colour_has_room_and_its_box_holds_both_objects():
         assert (new.kind, new.hue) not in HELD_OUT and all(apart(new, other) for other in others)
         assert case.label == CLASSES.index(new.kind)
         differ_HW = (case.img_3HW.int() - case.truth_3HW.int()).abs().amax(0)
-        assert differ_HW[case.keep_HW].max() <= still_edits.VISIBLE
+        assert differ_HW[case.keep_HW].max() <= VISIBLE
         rows, columns = ((~case.keep_HW).any(axis).nonzero() for axis in (1, 0))
         inside = case.keep_HW[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         assert not inside.any()  # a box: its outline does not tell the class

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -37,6 +36,7 @@ from varlite.evaluation.judges.intervals import t_interval
 from varlite.evaluation.judges.truth import NEAR, object_read, within
 from varlite.evaluation.reader import GRID, NAME, Reading, load_reader, middle_cell, read
 from varlite.evaluation.small_models import reconstruct
+from varlite.experiments.still_masks import box, left_half, paint, visible
 from varlite.io.files import sha256, write_json
 from varlite.io.pictures import save_png, tile
 from varlite.io.provenance import command, machine, versions
@@ -44,8 +44,6 @@ from varlite.refining import refine
 from varlite.sampling import device_of
 from varlite.tokenizer import decoder_fingerprint, fingerprint
 
-VISIBLE = 8  # of 255: what changes a pixel by less is not painted over
-BRUSH = 2  # pixels by which the paint reaches beyond object and shadow
 SHOWN = 6  # of each task in the picture
 SHOWN_OF = ("remove", "extend", "swap")
 READ = ("kind", "hue", "material", "companions", "count", "wall", "table", "light", "camera", "agrees")
@@ -139,28 +137,6 @@ def with_another_class(index: int, scene: Scene) -> tuple[Scene, Scene] | None:
         if (new.kind, new.hue) not in HELD_OUT and all(apart(other, new) for other in others):
             return replace(scene, things=(new, *others)), replace(scene, things=(replace(main, x=99.0), *others))
     return None
-
-
-def visible(a_3HW: Tensor, b_3HW: Tensor) -> Tensor:
-    """(H, W) booleans: where two pictures, bytes, differ visibly."""
-    return ((a_3HW.int() - b_3HW.int()).abs() > VISIBLE).any(0)
-
-
-def paint(changed_HW: Tensor) -> Tensor:
-    """Keeps all but what changes and `BRUSH` pixels around it."""
-    return F.max_pool2d(changed_HW[None].float(), 2 * BRUSH + 1, 1, BRUSH)[0] == 0
-
-
-def box(changed_HW: Tensor) -> Tensor:
-    """Keeps what lies outside the smallest box about all that changes, and a pixel around it."""
-    rows, columns = changed_HW.any(1).nonzero(), changed_HW.any(0).nonzero()
-    keep_HW = torch.ones_like(changed_HW)
-    keep_HW[max(int(rows[0]) - 1, 0) : int(rows[-1]) + 2, max(int(columns[0]) - 1, 0) : int(columns[-1]) + 2] = False
-    return keep_HW
-
-
-def left_half(changed_HW: Tensor) -> Tensor:
-    return (torch.arange(changed_HW.shape[1]) < changed_HW.shape[1] // 2).expand_as(changed_HW).clone()
 
 
 # Guidance and top-p were chosen on training scenes, by eye and pixels: few codes where nothing new should appear.
@@ -307,11 +283,10 @@ def reproduce_still(
     return record
 
 
-def strips(cases: Sequence[Case], once: Tensor, refined: Tensor) -> list[list[Tensor]]:
-    """Rows of pictures, a column a case: before, painted over, edited in one pass, refined, wanted."""
+def strips(cases: Sequence[Case], *edits: Tensor) -> list[list[Tensor]]:
+    """Rows of pictures, a column a case: before, painted over, edited in each of some ways, wanted."""
     before, truths = map(list, stacked(cases))
-    n = len(cases)
-    return [before, [veiled(case) for case in cases], list(once[:n]), list(refined[:n]), truths]
+    return [before, [veiled(case) for case in cases], *(list(img[: len(cases)]) for img in edits), truths]
 
 
 def veiled(case: Case) -> Tensor:
