@@ -1,6 +1,6 @@
 """`varlite edit`: an image file and a mask or box in; edited images and a record of how they came about out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -179,7 +179,8 @@ def make_edits(
     img_B3HW, seeded_by = to_float(img_3HW)[None].to(device), transformer.class_embed.null if label is None else label
     total, unit = (num * len(begins(scales.K)), "round") if refined else (-(-num // batch) * scales.K, "scale")
     with tqdm(total=total, unit=unit, desc="editing", mininterval=0.5, delay=3) as bar:
-        edit_by, told = (refine, "on_round") if refined else (edit_images, "on_scale")
+        edit_by: Callable[..., torch.Tensor] = refine if refined else edit_images
+        told = "on_round" if refined else "on_scale"
         for start in range(0, num, batch):
             some = range(start, min(start + batch, num))
             images = edit_by(
