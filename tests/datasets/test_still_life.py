@@ -179,6 +179,13 @@ def test_what_was_rendered_is_kept(train, tmp_path, monkeypatch):
     assert rendered == [train.factors(4)]
 
 
+def test_a_dataset_first_used_in_inference_mode_can_be_used_outside_it(tmp_path):
+    test = StillLife("test", root=tmp_path)
+    with torch.inference_mode():
+        first = test.images(torch.tensor([0]))
+    assert torch.equal(test.images(torch.tensor([0, 1]))[:1], first)
+
+
 def test_an_image_that_was_broken_off_is_rendered_anew(train, tmp_path):
     images = train.images(torch.tensor([6]))
     train.all_images.pixels[6, :, 20:] = 0

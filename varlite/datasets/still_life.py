@@ -29,8 +29,9 @@ class Frames:
     def __init__(self, folder: Path, n: int, factors: Callable[[int], Scene]):
         folder.mkdir(parents=True, exist_ok=True)
         self.factors, shape = factors, (n, 3, SIDE, SIDE)
-        self.pixels = torch.from_file(f"{folder}/pixels", True, n * 3 * SIDE**2, dtype=torch.uint8).view(shape)
-        self.marks = torch.from_file(f"{folder}/marks", True, n, dtype=torch.uint8)
+        with torch.inference_mode(False):  # opened inside it, they could not be written to outside
+            self.pixels = torch.from_file(f"{folder}/pixels", True, n * 3 * SIDE**2, dtype=torch.uint8).view(shape)
+            self.marks = torch.from_file(f"{folder}/marks", True, n, dtype=torch.uint8)
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         for part in indices[self.marks[indices] == 0].unique().split(32):
