@@ -114,3 +114,15 @@ def test_a_model_without_a_likelihood_is_refused():
     model, tokenizer = varlite.load("fashion-maskgit-d4")
     with pytest.raises(ValueError, match="model: MaskGIT gives no likelihood of its tokens"):
         refine(model, tokenizer, torch.zeros(1, 1, 28, 28), torch.ones(28, 28))
+
+
+def test_pixels_a_little_outside_the_range_come_back_inside_it(model, tokenizer, img):
+    bright = img[:1] + 0.04 * (img[:1] > 0.98)
+    assert refine(model, tokenizer, bright, HOLE, candidates=1, seeds=0).min() >= 0
+    assert refine(model, tokenizer, bright, HOLE, candidates=1, seeds=0).max() <= 1
+
+
+def test_likelihoods_that_are_all_nan_are_no_edit(model, tokenizer, img, monkeypatch):
+    monkeypatch.setattr(model, "log_likelihood", lambda *asked: torch.full((2, 1, 3), torch.nan))
+    with pytest.raises(FloatingPointError, match="none of the edits a likelihood"):
+        refine(model, tokenizer, img[:1], HOLE, candidates=1, seeds=0)

@@ -216,5 +216,5 @@ def edit(
     edited = generate(model, tokenizer, label_B, on_scale=both, scales=scales, **settings)
     if not paste:
         return edited
-    original = (img_B3HW + 1) / 2  # as exact as it came, whatever precision the edit has
+    original = ((img_B3HW + 1) / 2).clamp(0, 1)  # as exact as it came, whatever precision the edit has
     return torch.lerp(edited.to(original.dtype), original, paste_weight(keep_HW, tokenizer.stride // 2).to(original))

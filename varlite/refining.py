@@ -77,7 +77,8 @@ def refine(
     settings: the others are those of `generate`, but for its hook `on_scale`.
 
     Returns images in [0, 1], the kept pixels as they were but for a blend at the border. Raises ValueError for a model
-    that gives no likelihood, for less than one candidate, and as `edit` does.
+    that gives no likelihood, for less than one candidate, and as `edit` does; FloatingPointError where all likelihoods
+    are NaN.
     """
     check_pair(model, tokenizer)
     require(model, "editing")
@@ -88,12 +89,13 @@ def refine(
         raise ValueError(f"{min(own)}: refine draws many times, with seeds, a hook and the model's schedule of its own")
     candidates, scales = integer("candidates", candidates, 1), model.scales
     keep_hw, label_B = check_edit(model, tokenizer, img_B3HW, keep_hw, labels, scales, thin=True)
+    label_B = label_B.cpu()
     seed_B = check_seeds(seeds, label_B)
     keep_HW = F.interpolate(keep_hw[None, None].float(), size=tokenizer.image_size(scales))[0, 0].bool()
     weight_HW = paste_weight(keep_HW, tokenizer.stride // 2).to(img_B3HW.dtype)
     done = []
     for img_13HW, label_1, seed in zip(img_B3HW.split(1), label_B.split(1), seed_B.tolist(), strict=True):
-        kept_13HW, base_13HW, drawn = (img_13HW + 1) / 2, fill(img_13HW, keep_HW), 0
+        kept_13HW, base_13HW, drawn = ((img_13HW + 1) / 2).clamp(0, 1), fill(img_13HW, keep_HW), 0
         best_13HW, best_score = kept_13HW, -torch.inf
         for number, k in enumerate(begins(scales.K)):
             label_N = label_1.repeat(candidates * (2 if number == 0 else 1))
@@ -104,7 +106,9 @@ def refine(
             edits = torch.lerp(edits.to(img_13HW.dtype), kept_13HW, weight_HW)
             idx = tokenizer.encode(2 * edits - 1)
             score_N = model.log_likelihood(tokenizer, idx, label_N[:, None].to(edits.device)).sum((1, 2))
-            first = int(score_N.argmax())
+            if score_N.isnan().all():
+                raise FloatingPointError("the model gives none of the edits a likelihood: all are NaN")
+            first = int(score_N.nan_to_num(-torch.inf).argmax())
             better = score_N[first].item() > best_score
             if better:
                 best_13HW, best_score = edits[first : first + 1], score_N[first].item()

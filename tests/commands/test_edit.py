@@ -136,6 +136,8 @@ def test_an_image_of_any_size_and_kind_is_resized_to_what_the_model_works_on(edi
         (["--mask", "mask.png", "--grid", "a-file/grid.png"], "grid: a-file is a file"),
         (["--mask", "mask.png", "--out", "a-file"], "out: a-file is a file, and a folder is needed there"),
         (["--mask", "mask.png", "--out", "a-file/out"], "out: a-file is a file, and a folder is needed there"),
+        (["--mask", "mask.png", "--grid", "out/edits/00000.png"], "is where an edit will be written; choose another"),
+        (["--box", 0.41, 0.41, 0.43, 0.43, "--task", "outpaint"], "leaves nothing to keep"),
         (["--mask", "mask.png", "--batch", 0], "batch must be at least 1"),
         (["--mask", "mask.png", "--device", "mps"], "device: there is no mps here"),
     ],
@@ -153,6 +155,13 @@ def test_a_wrong_argument_is_refused_before_anything_is_written(varlite, refused
 @pytest.mark.parametrize("image", ["missing.png", "a-file"])
 def test_an_image_that_cannot_be_read_is_named(refused, trained, image):
     refused(["edit", image, "--model", trained / "var", "--box", 0, 0, 1, 0.5], image)
+
+
+def test_a_model_that_cannot_edit_is_refused_and_earlier_edits_stay(edit, varlite):
+    edit("--box", 0, 0, 1, 0.5, "--num", 2)
+    status, _, stderr = varlite("edit", "image.png", "--model", "fashion-raster-d4", "--box", 0, 0, 1, 0.5)
+    assert status == 1 and "model: fashion-raster-d4" in stderr
+    assert Path("out/edits/00000.png").exists() and Path("out/edits/00001.png").exists()
 
 
 def test_the_image_is_not_overwritten_by_its_edit(varlite, trained, tmp_path):

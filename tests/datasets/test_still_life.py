@@ -186,6 +186,16 @@ def test_a_dataset_first_used_in_inference_mode_can_be_used_outside_it(tmp_path)
     assert torch.equal(test.images(torch.tensor([0, 1]))[:1], first)
 
 
+def test_negative_indices_count_from_the_end_and_others_are_refused(tmp_path):
+    test = StillLife("test", root=tmp_path)
+    assert torch.equal(test.images(torch.tensor([-1])), test.images(torch.tensor([4999])))
+    assert torch.equal(
+        test.images(torch.tensor([4999])), StillLife("test", tmp_path / "other").images(torch.tensor([4999]))
+    )
+    with pytest.raises(IndexError, match=r"indices must lie in 0 .. 4999, got 0 to 5000"):
+        test.images(torch.tensor([0, 5000]))
+
+
 def test_an_image_that_was_broken_off_is_rendered_anew(train, tmp_path):
     images = train.images(torch.tensor([6]))
     train.all_images.pixels[6, :, 20:] = 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from metrics import request
 
+from varlite.checkpoints.cards import read_card
 from varlite.checkpoints.load import load, load_tokenizer
 from varlite.evaluation import model_cards
 from varlite.evaluation.model_cards import evaluate_any
@@ -51,14 +52,14 @@ def test_only_default_scores_go_on_a_card(small):
         evaluate_any(request(small), card=True)
 
 
-def of_still_life(monkeypatch, folder, kind):
+def of_still_life(monkeypatch, folder, kind, data="still-life"):
     """A model whose card says still-life, and stand-ins for what scores it."""
     monkeypatch.chdir(folder)
     (folder / "mine").mkdir()
-    (folder / "mine" / "card.json").write_text('{"training": {"data": "still-life"}}')
+    (folder / "mine" / "card.json").write_text(json.dumps({"training": {"data": data}}))
     monkeypatch.setattr(model_cards, "what_is", lambda name, weights: kind)
-    monkeypatch.setattr(model_cards, "on_test_split", lambda request, kind, data, device: {"scored_on": data})
-    monkeypatch.setattr(model_cards, "reader_ships", lambda: True)
+    monkeypatch.setattr(model_cards, "on_test_split", lambda request, kind, data, device: ({"scored_on": data}, None))
+    monkeypatch.setattr(model_cards, "reader_fits", lambda tokenizer: True)
     monkeypatch.setattr(model_cards, "score_by_truth", lambda *asked: {"coherent": 0.5})
 
 
@@ -70,6 +71,24 @@ def test_a_model_is_scored_on_what_its_card_says_it_was_trained_on(monkeypatch, 
     card = json.loads((tmp_path / "mine" / "card.json").read_text())
     command = "varlite evaluate --model mine --data still-life --num 100 --seed 3 --cfg 1.5 --top-k 0 --top-p 0.96"
     assert card["scores"] == result["scores"] and card["scores_command"] == command
+
+
+def test_a_model_of_the_large_still_life_is_judged_by_truth_too(monkeypatch, tmp_path):
+    of_still_life(monkeypatch, tmp_path, "var", "still-life-large")
+    assert evaluate_any(Request("mine"))["scores"] == {"scored_on": "still-life-large", "coherent": 0.5}
+    assert read_card("still-var-d6")["training"]["data"] == "still-life-large"  # the one that ships
+
+
+def test_the_command_says_in_which_precision_samples_were_drawn(monkeypatch, tmp_path):
+    of_still_life(monkeypatch, tmp_path, "var")
+    assert evaluate_any(Request("mine", precision="int8"))["command"].endswith("--top-p 0.96 --precision int8")
+
+
+@pytest.mark.parametrize("own", [{"metrics": ("fid",)}, {"features": "inception"}, {"samples": Path("kept")}])
+def test_what_other_data_have_no_network_for_is_refused_before_anything_is_scored(monkeypatch, tmp_path, own):
+    of_still_life(monkeypatch, tmp_path, "var")
+    with pytest.raises(ValueError, match=f"{next(iter(own))}: on the data still-life no network compares"):
+        evaluate_any(Request("mine", **own), data="still-life")
 
 
 def test_a_tokenizer_is_too_and_data_that_are_named_come_first(monkeypatch, tmp_path):

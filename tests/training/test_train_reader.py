@@ -96,6 +96,11 @@ def test_micro_steps_are_refused(tmp_path):
         train_reader(tmp_path / "out", Options(device="cpu", accumulate=2))
 
 
+def test_mirrored_scenes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="flip: the reader is told where each object lies"):
+        train_reader(tmp_path / "out", Options(flip=True))
+
+
 def test_a_reader_goes_on_from_another_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "VALIDATED", 4)
     options = Options(device="cpu", steps=1, batch=8, lr=1e-9, recipe=("warmup=0", "held_out=2", "pale=2"))

@@ -61,7 +61,7 @@ def edit(
         paste: put the kept pixels back, blended over half a token at the border.
         refine: draw each edit 56 times in six rounds, from coarse scales to finer ones, and take the likeliest: it fits
             what is kept, for 56 times the work. Hides, pastes and repaints thin lines by itself.
-        batch: edits made at a time.
+        batch: edits made at a time; with --refine one by one, each of up to 16 drawings at a time.
     """
     from varlite.checkpoints.load import load
     from varlite.commands.masks import read_box, read_mask, read_picture, veil
@@ -86,8 +86,8 @@ def edit(
     elif box is not None:
         keep_hw = read_box(box, task, scales)
     check_mask(keep_hw, scales, size, thin or refine)
-    if refine:
-        require(transformer, "likelihood", model.model)
+    for ability in ("editing", "likelihood") if refine else ("editing",):
+        require(transformer, ability, model.model)
     number, class_name = parse_label(label, model.classes(transformer.config.classes))
     check_settings(sampling.cfg, sampling.top_k, sampling.top_p, transformer.config.vocab)
 
@@ -130,6 +130,8 @@ def check_request(
     if label is not None and task != "class":
         raise ValueError(f"--label is for --task class; {task} uses no class")
     check_images(out, grid=grid)
+    if grid is not None and is_edit(grid.resolve(), out.resolve(), num):
+        raise ValueError(f"grid: {grid} is where an edit will be written; choose another name")
     for path in (image, mask):
         place = None if path is None else path.resolve()
         if place and (place == (grid and grid.resolve()) or is_edit(place, out.resolve(), num)):
@@ -176,6 +178,7 @@ def make_edits(
     from varlite.refining import begins, refine
 
     scales, device = transformer.scales, transformer.pos_LC.device
+    batch = 1 if refined else batch  # images are refined one by one, and so each is on disk when it is done
     img_B3HW, seeded_by = to_float(img_3HW)[None].to(device), transformer.class_embed.null if label is None else label
     total, unit = (num * len(begins(scales.K)), "round") if refined else (-(-num // batch) * scales.K, "scale")
     with tqdm(total=total, unit=unit, desc="editing", mininterval=0.5, delay=3) as bar:

@@ -58,8 +58,10 @@ def read_picture(path: Path, size: tuple[int, int], channels: int) -> tuple[torc
 def read_box(box: Box, task: str, scales: Scales) -> torch.Tensor:
     """(h, w) booleans, True = keep: with the task "outpaint" the box, otherwise what lies around it."""
     keep_hw = box_mask(box, scales, inside=task == "outpaint")
+    h, w = scales.last
+    if task == "outpaint" and not keep_hw.any():
+        raise ValueError(f"box: rounded to the {h} x {w} tokens of the last scale, {box} leaves nothing to keep")
     if keep_hw.all():
-        h, w = scales.last
         raise ValueError(f"box: rounded to the {h} x {w} tokens of the last scale, {box} leaves nothing to repaint")
     return keep_hw
 

@@ -34,6 +34,10 @@ class Frames:
             self.marks = torch.from_file(f"{folder}/marks", True, n, dtype=torch.uint8)
 
     def __getitem__(self, indices: Tensor) -> Tensor:
+        n = len(self.marks)
+        if len(indices) and not -n <= int(indices.min()) <= int(indices.max()) < n:
+            raise IndexError(f"indices must lie in 0 .. {n - 1}, got {int(indices.min())} to {int(indices.max())}")
+        indices = indices % n  # negative ones count from the end, as in any tensor
         for part in indices[self.marks[indices] == 0].unique().split(32):
             self.pixels[part] = to_bytes(render([self.factors(i) for i in part.tolist()]))
             self.marks[part] = 1
@@ -43,8 +47,8 @@ class Frames:
 class StillLife(InMemory):
     """60,000 + 5,000 scenes, RGB of 64 x 64; image i has class i % 10.
 
-    Neither split has a (class, hue) of `held_out`, 5 of the 90; for `render` any Scene will do. What has been rendered
-    is kept in `root`, 737 MB in the end.
+    Neither split has a (class, hue) of `held_out`, 5 of the 90; for `render` any Scene with an object will do. What has
+    been rendered is kept in `root`, 737 MB in the end.
     """
 
     classes: tuple[str, ...] = CLASSES

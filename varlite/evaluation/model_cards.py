@@ -8,7 +8,7 @@ import torch
 
 from varlite.checkpoints.cards import read_card
 from varlite.checkpoints.load import load, load_tokenizer, weights_file
-from varlite.datasets import open_dataset
+from varlite.datasets import DATASETS, open_dataset
 from varlite.datasets.fashion import FashionMNIST
 from varlite.datasets.latents import CACHES
 from varlite.datasets.still_life import StillLife
@@ -24,12 +24,13 @@ from varlite.evaluation.reader import load_reader
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
 from varlite.evaluation.small_models import default_num, score_tokenizer
-from varlite.evaluation.truth_scores import reader_ships, score_by_truth, score_reader
+from varlite.evaluation.truth_scores import reader_fits, score_by_truth, score_reader
 from varlite.evaluation.validation import batches_of, validate_tokenizer, validate_transformer
 from varlite.io.files import read_about, write_json
 from varlite.io.outputs import check_file
 from varlite.io.provenance import command
 from varlite.presets import MODELS
+from varlite.tokenizer import VQVAE
 
 CLASSIFIERS: dict[str, Callable[[Path], Any]] = {
     "classifier": load_classifier, "second-classifier": load_second_classifier, "features": load_features,
@@ -54,6 +55,7 @@ def evaluate_any(
         check_file("card", card_path)
     if data is None:
         data = trained_on(request)
+    still = issubclass(DATASETS.get(data, object), StillLife)
     if "classify" in request.metrics:
         result = classify(request, data, device)
         report(result)
@@ -67,14 +69,16 @@ def evaluate_any(
         if kind == "reader":
             scores = score_reader(load_reader(weights_file(name)))
         elif kind in CLASSIFIERS:
-            test = StillLife("test") if data == "still-life" else FashionMNIST("test")
+            test = StillLife("test") if still else FashionMNIST("test")
             images = test.images(torch.arange(len(test.labels)))
             scores = {"accuracy": accuracy(CLASSIFIERS[str(kind)](weights_file(name)), images, test.labels)}
         elif data != "fashion":
-            scores, given = on_test_split(request, kind, data, device), {"data": data}
-            if data == "still-life" and reader_ships():
+            check_of_samples(request, data)
+            (scores, tokenizer), given = on_test_split(request, kind, data, device), {"data": data}
+            if still and reader_fits(tokenizer):
                 if kind != "tokenizer":
                     given |= {"num": request.num or default_num(10), "seed": request.seed, **request.settings}
+                    given |= {"precision": request.precision} if request.precision != "float32" else {}
                 scores |= rounded(score_by_truth(name, kind, request, device))
         else:
             given = {"num": request.num or default_num(10)}
@@ -114,15 +118,24 @@ def trained_on(request: Request) -> str:
     return read_card(request.model).get("training", {}).get("data", "fashion")
 
 
-def on_test_split(request: Request, kind: str | None, data: str, device: str | torch.device) -> dict[str, Any]:
-    """The scores of a model that need no classifier, on the test split of any data."""
+def check_of_samples(request: Request, data: str) -> None:
+    """Raises ValueError for options of the scores that only fashion, or a reference, has."""
+    for name in ("metrics", "features", "samples", "against"):
+        if getattr(request, name):
+            raise ValueError(f"{name}: on the data {data} no network compares samples with pictures; leave it out")
+
+
+def on_test_split(
+    request: Request, kind: str | None, data: str, device: str | torch.device
+) -> tuple[dict[str, Any], VQVAE]:
+    """The scores of a model that need no classifier, on the test split of any data; and its tokenizer."""
     name = request.model
     if kind == "tokenizer":
         tokenizer = load_tokenizer(name, device=device)
         test = open_dataset(data, "test", tokenizer.image_size(), tokenizer.config.channels)
-        return rounded(validate_tokenizer(tokenizer, batches_of(test)))
+        return rounded(validate_tokenizer(tokenizer, batches_of(test))), tokenizer
     model, tokenizer = load(name, request.weights, device=device, dials=request.dials)
     cache = cache_tokens(tokenizer, data, "test", kept=CACHES[model.learns])
     if len(cache.meta["classes"]) != model.config.classes:
         raise ValueError(f"data: {data} has {len(cache.meta['classes'])} classes, {name} has {model.config.classes}")
-    return rounded(validate_transformer(model, tokenizer, cache))
+    return rounded(validate_transformer(model, tokenizer, cache)), tokenizer

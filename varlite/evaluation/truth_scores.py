@@ -8,7 +8,7 @@ import torch
 from varlite.checkpoints.load import load_tokenizer
 from varlite.datasets.pixels import to_bytes
 from varlite.datasets.rendering import render
-from varlite.datasets.scenes import sample
+from varlite.datasets.scenes import SIDE, sample
 from varlite.datasets.still_life import StillLife
 from varlite.evaluation.judges.truth import (
     HELD_OUT_SEED,
@@ -22,16 +22,22 @@ from varlite.evaluation.request import Request
 from varlite.evaluation.samples import Samples
 from varlite.evaluation.small_models import reconstruct
 from varlite.io.places import CHECKPOINTS
+from varlite.tokenizer import VQVAE
 
 SCENES = 1000  # of the test split that readings and reconstructions are measured on
 
 
-def reader_ships() -> bool:
-    """Whether the judge can be asked; says so where its weights are not there."""
-    there = (CHECKPOINTS / NAME / "model.safetensors").exists()
-    if not there:
-        print(f"note: without {NAME} (varlite train-reader) nothing is said of what the pictures show", file=sys.stderr)
-    return there
+def reader_fits(tokenizer: VQVAE) -> bool:
+    """Whether the judge can be asked; says so where its weights are not there, or it does not read such pictures."""
+    channels, size = tokenizer.config.channels, tokenizer.image_size()
+    if (channels, *size) != (3, SIDE, SIDE):
+        why = f"{NAME} reads RGB of {SIDE} x {SIDE}, and these pictures are {channels} x {size[0]} x {size[1]}"
+    elif not (CHECKPOINTS / NAME / "model.safetensors").exists():
+        why = f"{NAME} is not there (varlite train-reader)"
+    else:
+        return True
+    print(f"note: nothing is said of what the pictures show: {why}", file=sys.stderr)
+    return False
 
 
 def score_reader(reader: Reader, num: int = 2 * SCENES) -> dict[str, float]:
@@ -55,7 +61,8 @@ def score_by_truth(name: str, kind: str | None, request: Request, device: str | 
     """Of a tokenizer: what is read rightly of its reconstructions. Of a transformer: what its samples show.
 
     A sample is held against what real scenes reach that went through the same tokenizer; `coherent_as_rendered` is the
-    share that would pass for scenes as they were rendered.
+    share that would pass for scenes as they were rendered. Where the tokenizer's own reconstructions cannot be read,
+    that share alone says what is coherent.
     """
     reader, test, rows = load_reader(), StillLife("test"), torch.arange(SCENES)
     real = test.images(rows)
@@ -68,7 +75,12 @@ def score_by_truth(name: str, kind: str | None, request: Request, device: str | 
     samples = Samples(name, request.weights, request.num, request.seed, request.settings, request.precision,
                       torch.device(device), request.dials)  # fmt: skip
     n = len(samples)
-    images = torch.cat([samples.batch(slice(i, min(i + 64, n))) for i in range(0, n, 64)])
-    limit = coherence_limit(reader, reconstruct(samples.tokenizer, real))
+    images = torch.cat([samples.batch(slice(i, min(i + request.batch, n))) for i in range(0, n, request.batch)])
     strict = judge_samples(reader, images, samples.labels, coherence_limit(reader, real))
-    return judge_samples(reader, images, samples.labels, limit) | {"coherent_as_rendered": strict["coherent"]}
+    as_rendered = {"coherent_as_rendered": strict["coherent"]}
+    try:
+        limit = coherence_limit(reader, reconstruct(samples.tokenizer, real))
+    except ValueError:
+        print("note: too few reconstructions can be read to say which samples are as good as these", file=sys.stderr)
+        return {name: strict[name] for name in ("shows_class", "agrees", "variety")} | as_rendered
+    return judge_samples(reader, images, samples.labels, limit) | as_rendered

@@ -233,6 +233,10 @@ def train_reader(out: Path, options: Options = Options(), start: str | None = No
     engine = Engine(options)
     if engine.processes * engine.accumulate > 1:
         raise ValueError("accumulate: the reader is small enough for one process and whole steps")
+    if options.flip:
+        raise ValueError(
+            "flip: the reader is told where each object lies, and its scenes are not mirrored; leave it out"
+        )
     torch.manual_seed(options.seed)
     file = None if start is None else weights_file(start)
     model = Reader() if file is None else load_reader(file)

@@ -28,7 +28,7 @@ from varlite.evaluation.reader import TURNABLE, WORDS, Reader, Reading, read
 
 HELD_OUT_SEED = 2  # neither split's
 NEAR = 0.5  # an object that is read belongs to the nearest true one within this way on the table
-# Numbers count as read within these: a fifth of their range or less.
+# Numbers count as read within these: a quarter of their range or less, for the size of small objects two fifths.
 TOLERANCE = {"azimuth": 15.0, "elevation": 5.0, "camera": 3.0, "size": 0.05, "turn": 10.0, "place": 0.15}
 
 
@@ -141,7 +141,7 @@ def variety(readings: Sequence[Reading]) -> float:
     """How evenly pictures use what scenes may have: the entropy of hue and material of the main object, count, wall and
     table, each over that of even use, averaged. 1 for scenes of the world, 0 for one picture repeated."""
     scenes = [reading.scene for reading in readings if reading.scene.things]
-    factors = [(thing.hue, thing.material, str(len(scene.things)), scene.wall, scene.table)
+    factors = [(thing.hue, thing.material, str(min(3, len(scene.things))), scene.wall, scene.table)
                for scene in scenes for thing in scene.things[:1]]  # fmt: skip
     found = []
     for name, values in zip(("hue", "material", "count", "wall", "table"), zip(*factors, strict=True), strict=False):
