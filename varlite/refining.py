@@ -104,7 +104,7 @@ def refine(
             hook = draw_from(tokenizer, base_13HW, keep_HW, k, scales)
             edits = generate(model, tokenizer, label_N, seeds=seed_N, on_scale=hook, scales=scales, **settings)
             edits = torch.lerp(edits.to(img_13HW.dtype), kept_13HW, weight_HW)
-            idx = tokenizer.encode(2 * edits - 1)
+            idx = tokenizer.quantizer.encode(tokenizer.features(2 * edits - 1), scales)[0]
             score_N = model.log_likelihood(tokenizer, idx, label_N[:, None].to(edits.device)).sum((1, 2))
             if score_N.isnan().all():
                 raise FloatingPointError("the model gives none of the edits a likelihood: all are NaN")

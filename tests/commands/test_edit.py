@@ -157,6 +157,13 @@ def test_an_image_that_cannot_be_read_is_named(refused, trained, image):
     refused(["edit", image, "--model", trained / "var", "--box", 0, 0, 1, 0.5], image)
 
 
+@pytest.mark.parametrize("refined", [(), ("--refine",)])
+def test_a_bright_picture_is_no_cause_for_a_warning(edit, recwarn, refined):
+    Image.fromarray(np.linspace(150, 255, 300).reshape(10, 10, 3).astype(np.uint8)).save("image.png")
+    assert edit("--box", 0, 0, 1, 0.5, *refined)[0] == 0
+    assert not [warning for warning in recwarn if "no value below 0" in str(warning.message)]
+
+
 def test_a_model_that_cannot_edit_is_refused_and_earlier_edits_stay(edit, varlite):
     edit("--box", 0, 0, 1, 0.5, "--num", 2)
     status, _, stderr = varlite("edit", "image.png", "--model", "fashion-raster-d4", "--box", 0, 0, 1, 0.5)

@@ -151,6 +151,7 @@ def test_options_of_sampling_are_accepted(varlite, model, tmp_path, option):
         (["--grid", "grid.jpg"], "grid must be a .png file, got grid.jpg"),
         (["--grid", "a-folder.png"], "grid: a-folder.png is a folder, and a file is needed there"),
         (["--out", "a-file"], "out: a-file is a file, and a folder is needed there"),
+        (["--strip", "out/samples/0001_00009.png"], "strip: out/samples/0001_00009.png is where a sample will be"),
         (["--ssg=-1"], "ssg must be 0 (off) or more, got -1"),
         (["--keep", "0"], "keep must be above 0 and at most 1, the share of the images drawn, got 0"),
         (["--keep", "0.5"], "judge: it knows the ten classes of Fashion-MNIST, grey at 28 x 28; the model makes 2"),

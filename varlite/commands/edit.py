@@ -1,5 +1,6 @@
 """`varlite edit`: an image file and a mask or box in; edited images and a record of how they came about out."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,7 +105,8 @@ def edit(
     claim(out, record, EDITS)
     write_json(out / EDITS, record)
     pictures = [img_3HW, veil(img_3HW, keep_hw)]
-    with autocast(device, model.precision):
+    with autocast(device, model.precision), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "img has no value below 0")  # in [-1, 1] they are: a bright picture
         edits = make_edits(transformer, tokenizer, img_3HW, keep_hw, number, num, seed, batch, refine,
                            settings if refine else passes | settings)  # fmt: skip
         for i, edited_3HW in enumerate(edits):

@@ -58,7 +58,7 @@ def sample(
     from varlite.evaluation.feature_store import Processes
     from varlite.evaluation.rejection import check_images as check_judge
     from varlite.evaluation.rejection import check_keep, drawn_for, generate_kept, open_chooser
-    from varlite.evaluation.sample_folders import RECORD, check_claim, claim, sample_name
+    from varlite.evaluation.sample_folders import RECORD, belongs, check_claim, claim, sample_name
     from varlite.hooks.ssg import ssg_for
     from varlite.inference import autocast, check_compiler, compile_blocks, prepare
     from varlite.io.files import write_json
@@ -96,6 +96,9 @@ def sample(
     record |= {"num_per_class": num_per_class, "seed": seed, "settings": vars(sampling), "batch": batch}
     record |= ({"ssg": ssg} if ssg else {}) | ({"keep": keep, "judge": judge} if keep < 1 else {})
     record = model.record(device) | record | {"precision": model.precision}
+    for name, path in (("grid", grid), ("strip", strip)):
+        if path is not None and path.resolve().parent == out.resolve() and belongs(path.name, record):
+            raise ValueError(f"{name}: {path} is where a sample will be written; choose another name")
     processes.wait()  # all have seen the folder as it was
     if processes.main:
         claim(out, record)
