@@ -402,6 +402,12 @@ def test_every_edit_runs_in_half_precision_and_pastes_exact_pixels(precision, op
 # Pasting
 
 
+def test_pasted_pixels_a_little_outside_the_range_come_back_inside_it(model, tokenizer, img):
+    bright = img + 0.04 * (img > 0.98)
+    assert bright.max() > 1
+    assert edit(model, tokenizer, bright, mask("..... ..### ..### ..... ....."), seeds=0, paste=True).max() <= 1
+
+
 def test_pasted_pixels_are_the_images_own_but_for_a_border_of_half_a_token(model, tokenizer, img):
     keep = torch.ones(10, 10, dtype=torch.bool)
     keep[4:8, 4:8] = False

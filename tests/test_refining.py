@@ -118,7 +118,7 @@ def test_a_model_without_a_likelihood_is_refused():
 
 def test_pixels_a_little_outside_the_range_come_back_inside_it(model, tokenizer, img):
     bright = img[:1] + 0.04 * (img[:1] > 0.98)
-    assert refine(model, tokenizer, bright, HOLE, candidates=1, seeds=0).min() >= 0
+    assert bright.max() > 1
     assert refine(model, tokenizer, bright, HOLE, candidates=1, seeds=0).max() <= 1
 
 

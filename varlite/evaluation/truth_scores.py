@@ -78,8 +78,9 @@ def score_by_truth(name: str, kind: str | None, request: Request, device: str | 
     images = torch.cat([samples.batch(slice(i, min(i + request.batch, n))) for i in range(0, n, request.batch)])
     strict = judge_samples(reader, images, samples.labels, coherence_limit(reader, real))
     as_rendered = {"coherent_as_rendered": strict["coherent"]}
+    again = reconstruct(samples.tokenizer, real)
     try:
-        limit = coherence_limit(reader, reconstruct(samples.tokenizer, real))
+        limit = coherence_limit(reader, again)
     except ValueError:
         print("note: too few reconstructions can be read to say which samples are as good as these", file=sys.stderr)
         return {name: strict[name] for name in ("shows_class", "agrees", "variety")} | as_rendered
