@@ -91,6 +91,12 @@ def test_what_other_data_have_no_network_for_is_refused_before_anything_is_score
         evaluate_any(Request("mine", **own), data="still-life")
 
 
+def test_a_number_of_samples_that_cannot_be_balanced_is_refused_before_the_test_split_is_scored(monkeypatch):
+    monkeypatch.setattr(model_cards, "cache_tokens", lambda *asked, **others: pytest.fail("tokens were made"))
+    with pytest.raises(ValueError, match="num must be a multiple of the 10 classes and at least 20, got 15"):
+        evaluate_any(Request("still-var-d6", num=15))
+
+
 def test_a_tokenizer_is_too_and_data_that_are_named_come_first(monkeypatch, tmp_path):
     of_still_life(monkeypatch, tmp_path, "tokenizer")
     assert evaluate_any(Request("mine"))["command"] == "varlite evaluate --model mine --data still-life"

@@ -23,7 +23,7 @@ from varlite.evaluation.metrics import rounded
 from varlite.evaluation.reader import load_reader
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
-from varlite.evaluation.small_models import default_num, score_tokenizer
+from varlite.evaluation.small_models import class_balanced, default_num, score_tokenizer
 from varlite.evaluation.truth_scores import reader_fits, score_by_truth, score_reader
 from varlite.evaluation.validation import batches_of, validate_tokenizer, validate_transformer
 from varlite.io.files import read_about, write_json
@@ -135,6 +135,8 @@ def on_test_split(
         test = open_dataset(data, "test", tokenizer.image_size(), tokenizer.config.channels)
         return rounded(validate_tokenizer(tokenizer, batches_of(test))), tokenizer
     model, tokenizer = load(name, request.weights, device=device, dials=request.dials)
+    if request.num is not None:
+        class_balanced(request.num, model.config.classes)  # what samples of it would be refused for, before any work
     cache = cache_tokens(tokenizer, data, "test", kept=CACHES[model.learns])
     if len(cache.meta["classes"]) != model.config.classes:
         raise ValueError(f"data: {data} has {len(cache.meta['classes'])} classes, {name} has {model.config.classes}")
