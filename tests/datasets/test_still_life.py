@@ -114,6 +114,13 @@ def test_a_picture_is_the_same_in_any_batch():
     assert render([]).shape == (0, 3, 64, 64)
 
 
+def test_a_table_without_an_object_is_rendered_alone_and_beside_others():
+    empty = replace(sample(7, 0), things=())
+    alone = render([empty])
+    assert torch.equal(alone, render([sample(7, 1), empty])[1:])
+    assert alone.var(dim=3).max() < 1e-4 < alone.var(dim=2).min()  # wall above table, the same from left to right
+
+
 def test_the_middle_of_an_object_has_its_hue():
     whole = [i for i, name in enumerate(CLASSES) if name not in ("torus", "arch")]  # those have a hole there
     scenes = [only(sample(2, 10 * i + c, ()), material="matt") for i in range(10) for c in whole]

@@ -35,7 +35,12 @@ from varlite.datasets.shapes import CLASSES, SHAPES, norm
 
 def linear(colours: list[tuple[int, int, int]]) -> Tensor:
     """Bytes -> (3, n), squared, in [0, 1]."""
-    return (torch.tensor(colours).T / 255) ** 2
+    return (rows(colours, 3) / 255) ** 2
+
+
+def rows(values: list, n: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Tuples of n -> (n, len(values)), also where there are none: scenes may be without an object."""
+    return torch.tensor(values, dtype=dtype).view(-1, n).T
 
 
 def dot(a_3: Tensor, b_3: Tensor) -> Tensor:
@@ -54,16 +59,18 @@ class Stage:
     def __init__(self, scenes: list[Scene]):
         placed = [(CLASSES.index(t.kind), b, t) for b, scene in enumerate(scenes) for t in scene.things]
         placed.sort(key=lambda entry: entry[:2])
-        self.kind_K, self.scene_K = torch.tensor([entry[:2] for entry in placed]).T
+        self.kind_K, self.scene_K = rows([entry[:2] for entry in placed], 2, torch.int64)
         things = [(t, SHAPES[t.kind]) for _, _, t in placed]
         self.size_K = torch.tensor([t.size for t, _ in things])
         self.radius_K = torch.tensor([t.size * kind.radius for t, kind in things])
-        self.foot_3K = torch.tensor([(t.x, t.y, 0) for t, _ in things]).T
-        self.middle_3K = torch.tensor([(t.x, t.y, t.size * kind.middle) for t, kind in things]).T
-        self.turn_2K = torch.tensor([(cos(radians(t.turn)), sin(radians(t.turn))) for t, _ in things]).T
+        self.foot_3K = rows([(t.x, t.y, 0) for t, _ in things], 3)
+        self.middle_3K = rows([(t.x, t.y, t.size * kind.middle) for t, kind in things], 3)
+        self.turn_2K = rows([(cos(radians(t.turn)), sin(radians(t.turn))) for t, _ in things], 2)
         self.paint_3K = linear([HUES[t.hue] for t, _ in things])
         self.stripe_3K = linear([CHARCOAL if t.hue == "white" else CREAM for t, _ in things])
-        self.striped_K, self.glossy_K = (torch.tensor([t.material == m for t, _ in things]) for m in MATERIALS[:0:-1])
+        self.striped_K, self.glossy_K = (
+            torch.tensor([t.material == m for t, _ in things], dtype=torch.bool) for m in MATERIALS[:0:-1]
+        )
         self.rays = len(SPOTS) * SIDE**2
         wall = [linear([WALLS[s.wall][i] for s in scenes]) for i in (0, 1)]
         sun = [(radians(azimuth), radians(elevation)) for azimuth, elevation in (s.light for s in scenes)]
