@@ -53,7 +53,7 @@ def test_gradient_maps_say_where_they_are_exactly_zero():
 
 def test_heads_and_shares_are_drawn_as_given():
     scales = Scales.of((1, 2))
-    figures.layers_and_heads(torch.rand(2, 3, 5, 5), scales)
+    figures.layers_and_heads({"layer 1": torch.rand(3, 5, 5), "layer 4": torch.rand(3, 5, 5)}, scales)
     assert len(plt.gcf().axes) == 6
     figures.stacked_shares({"a": (0.25, 0.75), "b": (0.5, 0.3, 0.2)}, ["x", "y", "z"])
     assert [bar.get_width() for bar in plt.gca().patches] == pytest.approx([0.25, 0.5, 0.75, 0.3, 0, 0.2])

@@ -80,8 +80,12 @@ def on_picture(
     return seen
 
 
-def layers_and_heads(weights_DNLL: torch.Tensor, scales: Scales) -> None:
-    """The whole matrix of every head: layers down, heads across. Square root of the weights, or most would be white."""
+def layers_and_heads(layers: Mapping[str, torch.Tensor], scales: Scales) -> None:
+    """The whole matrix of every head: layers, (N, L, L) each by its name, down, heads across.
+
+    Drawn is the square root of the weights, or most would be white.
+    """
+    names, weights_DNLL = list(layers), torch.stack(list(layers.values()))
     D, N = weights_DNLL.shape[:2]
     axes = plots.panels(D * N, 1.4, 1.4, columns=N)
     for i, (axis, weights_LL) in enumerate(zip(axes, weights_DNLL.flatten(0, 1), strict=True)):
@@ -90,7 +94,7 @@ def layers_and_heads(weights_DNLL: torch.Tensor, scales: Scales) -> None:
         if i < N:
             axis.set_title(f"head {i + 1}", fontsize=9)
         if i % N == 0:
-            axis.set_ylabel(f"layer {i // N + 1}", fontsize=9)
+            axis.set_ylabel(names[i // N], fontsize=9)
 
 
 def between_scales(

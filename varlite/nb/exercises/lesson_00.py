@@ -34,9 +34,8 @@ def exercise_1(tokens: Any) -> str:
         scales.total - scales.lengths[-1]: "The finest map is missing.",
     }
     number(tokens, scales.total, slips=slips)
-    return (
-        f"{scales.total} tokens in {scales.K} steps; in raster order it would be {scales.lengths[-1]} in as many steps."
-    )
+    raster = scales.lengths[-1]
+    return f"{scales.total} tokens in {scales.K} steps; in raster order {raster} tokens, in {raster} steps."
 
 
 def exercise_2(codes: Any) -> str:

@@ -39,7 +39,9 @@ def exercise_1(guided: Any) -> str:
         ].item(): "That is the formula on probabilities. It is made for logits, their logarithms.",
     }
     number(guided, first(t), 0.01, slips)
-    return "Twice the ratio of the two, on a code that was ahead anyway: guidance makes the sure surer."
+    return (
+        "Its odds against the other code grow from 1.5 to 3.4, and it was ahead anyway: guidance makes the sure surer."
+    )
 
 
 def exercise_2(left_over: Any) -> str:
