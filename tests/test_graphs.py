@@ -18,6 +18,7 @@ from varlite.checkpoints.assemble import twin
 from varlite.drawing import Rules
 from varlite.inference import Graphs, HalfLinear, autocast, prepare, replace_linears
 from varlite.models import KINDS, VAR
+from varlite.models.contract import set_dials
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
@@ -166,6 +167,15 @@ def test_a_batch_is_recorded_the_second_time_and_replayed_from_then_on(cuda):
         generate(model, tokenizer, [1, 2], seeds=0, cfg=0)
         generate(model, tokenizer, [1, 2], seeds=0, top_k=3)
         assert len(model.sample.held) == Graphs.most and len(FakeGraph.made) == 3
+
+
+def test_after_a_dial_was_turned_no_earlier_graph_is_replayed(cuda):
+    with on_gpu("maskgit", scales=[5]) as (model, tokenizer, *_):
+        model = prepare(model)
+        for steps in (8, 8, 2, 2):
+            set_dials(model, {"steps": steps})
+            generate(model, tokenizer, [1, 2], seeds=0)
+        assert [graph.replayed for graph in FakeGraph.made] == [1, 1]
 
 
 def test_where_recording_fails_sampling_goes_on_without(cuda, monkeypatch):

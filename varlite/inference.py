@@ -66,7 +66,7 @@ def prepare(model: Any, precision: Precision = "float32") -> Any:
             replace_linears(model, lambda linear: HalfLinear(linear, getattr(torch, precision)))
         ready: Any = model
         if not isinstance(ready.sample, Graphs):
-            ready.sample = Graphs(ready.sample)
+            ready.sample = Graphs(ready)
     return model.eval()
 
 
@@ -233,8 +233,9 @@ class Graphs:
 
     most = 2  # graphs that are kept: a full batch, and the last one
 
-    def __init__(self, sample: Callable[..., torch.Tensor]):
-        self.sample, self.pool, self.failed = sample, None, False  # type: Callable[..., torch.Tensor], Any, bool
+    def __init__(self, model: Any):
+        self.model, self.sample = model, model.sample
+        self.pool, self.failed = None, False  # type: Any, bool
         self.seen: set[Hashable] = set()
         self.held: dict[Hashable, tuple[Any, Any, torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
@@ -243,7 +244,8 @@ class Graphs:
         if not label_B.is_cuda or rules.seeds is None or rules.on_logits is not None or rules.on_scale is not None:
             return self.sample(tokenizer, label_B, rules, scales)
         half = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
-        settings = (rules.cfg, rules.top_k, rules.top_p, rules.smooth)
+        dials = (str(getattr(self.model.config, name)) for name in self.model.dials)
+        settings = (rules.cfg, rules.top_k, rules.top_p, rules.smooth, *dials)
         key = (id(tokenizer), len(label_B), label_B.device, settings, scales, half)
         if key not in self.held and (key not in self.seen or not self.record(key, tokenizer, label_B, rules, scales)):
             self.seen.add(key)

@@ -137,6 +137,13 @@ def test_a_model_does_not_load_with_another_tokenizer_than_it_was_saved_with(tmp
         load(tmp_path)
 
 
+def test_a_card_of_an_earlier_model_does_not_stay_beside_new_weights(tmp_path):
+    tiny_var().save_pretrained(tmp_path, card=CARD, tokenizer=tiny_tokenizer())
+    tiny_var().save_pretrained(tmp_path)
+    assert type(tiny_var()).from_pretrained(tmp_path).card == {}
+    assert (tmp_path / "tokenizer.safetensors").exists()
+
+
 def test_a_model_card_is_replaced_but_not_one_that_somebody_wrote(tmp_path):
     readme = tmp_path / "README.md"
     tiny_var().save_pretrained(tmp_path, card=CARD, repository="me/x")

@@ -247,3 +247,14 @@ def test_a_missing_compiler_is_named_before_the_first_image(refused, model, monk
     for command in ("sample", "bench"):
         message = "compile: there is no C++ compiler here (no-such-compiler): install one, or leave out --compile"
         refused([command, "--model", model, "--compile", "--device", "cpu"], message)
+
+
+def test_a_model_in_a_published_file_is_sampled_by_the_name_of_the_file(varlite, model, tmp_path):
+    ours, tokenizer = load(model)
+    torch.save(to_published(ours), tmp_path / "theirs.pth")
+    tokenizer.save_pretrained(tmp_path)
+    settings = ("--classes", 1, "--num-per-class", 1, "--cfg", 0)
+    for name, folder in ((model, "a"), (tmp_path / "theirs.pth", "b")):
+        assert varlite("sample", "--model", name, *settings, "--out", tmp_path / folder)[0] == 0
+    (a,), (b,) = (list((tmp_path / folder).glob("*.png")) for folder in "ab")
+    assert abs(pixels(a) - pixels(b)).max() <= 1

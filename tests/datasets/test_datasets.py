@@ -170,6 +170,8 @@ def test_a_batch_depends_on_its_arguments_alone():
     assert all(torch.equal(first[step], batch) for step, batch in again.items())
     assert not torch.equal(first[0], first[5])  # the next pass has another order
     assert not torch.equal(first[0], batch_indices(60, 12, 0, seed=2))
+    for seed in (2**63 - 1, -(2**63)):  # whatever a seed may be
+        assert batch_indices(60, 12, 7, seed=seed).unique().numel() == 12
 
 
 # Drawing ahead

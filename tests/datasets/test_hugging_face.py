@@ -42,13 +42,18 @@ def test_parquet_files_are_read_by_folder_and_by_name_and_their_names_say_the_sp
     for split, name in (("train", "train-00000-of-00001"), ("test", "validation-00000-of-00001")):
         table_of(folder, split).to_parquet(str(tmp_path / "p" / f"{name}.parquet"))
     assert same(opened(folder), opened(tmp_path / "p"))
+    (tmp_path / "training").mkdir()
+    (tmp_path / "p").rename(tmp_path / "training" / "p")  # a folder further up says nothing
+    (tmp_path / "p").symlink_to(tmp_path / "training" / "p")
+    assert same(opened(folder), opened(tmp_path / "training" / "p"))
     one = opened(tmp_path / "p" / "train-00000-of-00001.parquet")
     assert len(one["train"].labels) == 24 and len(one["test"].labels) == 3
 
 
-def test_a_test_split_without_labels_is_not_used(folder, tmp_path):
+@pytest.mark.parametrize("label", [-1, None])
+def test_a_test_split_without_labels_is_not_used(folder, tmp_path, label):
     train, hidden = table_of(folder, "train"), table_of(folder, "test")
-    hidden = hidden.map(lambda row: {"label": -1})
+    hidden = hidden.map(lambda row: {"label": label}, features=hidden.features)
     datasets.DatasetDict({"train": train, "test": hidden}).save_to_disk(str(tmp_path / "saved"))
     found = opened(tmp_path / "saved")
     assert len(found["train"].labels) == 24 and len(found["test"].labels) == 3

@@ -329,3 +329,13 @@ def test_two_that_want_the_same_tokens_at_once_encode_them_once(data, encoded):
 def test_a_codebook_too_large_for_16_bits_is_refused(data):
     with pytest.raises(ValueError, match="a codebook of 65537 codes is too large"):
         cache_tokens(tiny_tokenizer(vocab=2**16 + 1), data, "train")
+
+
+def test_a_class_that_has_no_picture_in_a_split_still_numbers_the_others(tmp_path):
+    for split in ("train", "val"):
+        image_folder(tmp_path / split, per_class=2)
+    first = cache_tokens(tiny_tokenizer(), str(tmp_path), "test")
+    shutil.copytree(tmp_path / "train" / "round", tmp_path / "train" / "shard")
+    second = cache_tokens(tiny_tokenizer(), str(tmp_path), "test")
+    assert first.labels.tolist() == [0, 0, 1, 1] and second.labels.tolist() == [0, 0, 2, 2]
+    assert second.meta["classes"] == ["round", "shard", "square"]

@@ -54,8 +54,8 @@ def test_only_default_scores_go_on_a_card(small):
 
 def of_still_life(monkeypatch, folder, kind, data="still-life"):
     """A model whose card says still-life, and stand-ins for what scores it."""
+    (folder / "mine").mkdir(parents=True)
     monkeypatch.chdir(folder)
-    (folder / "mine").mkdir()
     (folder / "mine" / "card.json").write_text(json.dumps({"training": {"data": data}}))
     monkeypatch.setattr(model_cards, "what_is", lambda name, weights: kind)
     monkeypatch.setattr(model_cards, "on_test_split", lambda request, kind, data, device: ({"scored_on": data}, None))
@@ -84,11 +84,18 @@ def test_the_command_says_in_which_precision_samples_were_drawn(monkeypatch, tmp
     assert evaluate_any(Request("mine", precision="int8"))["command"].endswith("--top-p 0.96 --precision int8")
 
 
-@pytest.mark.parametrize("own", [{"metrics": ("fid",)}, {"features": "inception"}, {"samples": Path("kept")}])
+@pytest.mark.parametrize("own", [
+    {"metrics": ("fid",)}, {"features": "inception"}, {"samples": Path("kept")}, {"reference": "cifar10"},
+    {"against": (Path("other"),)}, {"images": "folder"},
+])  # fmt: skip
 def test_what_other_data_have_no_network_for_is_refused_before_anything_is_scored(monkeypatch, tmp_path, own):
     of_still_life(monkeypatch, tmp_path, "var")
     with pytest.raises(ValueError, match=f"{next(iter(own))}: on the data still-life no network compares"):
         evaluate_any(Request("mine", **own), data="still-life")
+    if "images" not in own:
+        of_still_life(monkeypatch, tmp_path / "vq", "tokenizer")
+        with pytest.raises(ValueError, match=f"{next(iter(own))}: of a tokenizer no samples are scored; leave it out"):
+            evaluate_any(Request("mine", **own), data="fashion")
 
 
 def test_a_number_of_samples_that_cannot_be_balanced_is_refused_before_the_test_split_is_scored(monkeypatch):

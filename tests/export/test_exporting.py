@@ -7,8 +7,9 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from examples import LABELS, RECTANGULAR, lively, lively_raster, random_inputs, tokenizer_for
+from examples import LABELS, RECTANGULAR, lively, lively_raster, random_inputs, tiny_tokenizer, tokenizer_for
 
+from varlite.checkpoints.load import load
 from varlite.export import exporting, graphs
 from varlite.export.exporting import check_exportable, export
 from varlite.export.onnx_files import as_half, trace
@@ -143,17 +144,20 @@ def test_weights_are_halved_only_where_that_loses_nothing():
     assert as_half(large) is large
 
 
-def test_a_model_of_another_order_or_without_a_cache_is_refused():
+def test_a_model_of_another_order_of_other_scales_or_without_a_cache_is_refused():
+    tokenizer = tiny_tokenizer()
     with pytest.raises(ValueError, match="model: mine draws token after token; exported is a step a scale"):
-        check_exportable(lively_raster(), "mine")
+        check_exportable(lively_raster(), tokenizer, "mine")
     with pytest.raises(ValueError, match="model: mine has no cache of earlier steps"):
-        check_exportable(lively("maskgit", scales=[5]), "mine")
+        check_exportable(lively("maskgit", scales=[5]), tokenizer, "mine")
+    with pytest.raises(ValueError, match=r"model: mine draws on \[1, 2, 3, 5, 7\], its tokenizer on \[7\]"):
+        check_exportable(*load("fashion-flexvar-d4"), "mine")
 
 
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "onnxscript" else True)
     with pytest.raises(ValueError, match=r"export needs onnxscript: pip install 'varlite\[site\]'"):
-        check_exportable(lively("var"))
+        check_exportable(lively("var"), tiny_tokenizer())
 
 
 def test_a_traced_graph_keeps_the_names_it_was_given():

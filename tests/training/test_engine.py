@@ -165,3 +165,14 @@ def test_an_average_leaves_what_is_not_trained_as_it_is_to_the_sign_of_a_zero():
     for _ in range(2):
         ema.update()
     assert ema.weights["weight"].signbit().tolist() == [[True, False]]
+
+
+def test_an_average_follows_what_is_moved_without_a_gradient():
+    model = torch.nn.Linear(2, 1)
+    model.weight.requires_grad_(False)
+    ema = Ema(model, 0.5, moving=["weight"])
+    ema.update()
+    before = model.weight.clone()
+    model.weight += 1
+    ema.update()
+    assert torch.allclose(ema.weights["weight"], before + 0.5)

@@ -31,6 +31,16 @@ def test_a_short_training_learns_to_reconstruct(trained):
     assert load_tokenizer(trained / "vq").image_size() == (10, 10)
 
 
+def test_codes_that_follow_the_mean_are_those_that_the_finished_model_has(trained, presets, tmp_path):
+    recipe = ("codebook=mean", "ema=0", "reseed=false")
+    options = Options(device="cpu", steps=5, recipe=recipe)
+    train_tokenizer("tiny-vq", str(trained / "images"), tmp_path / "five", options)
+    train_tokenizer("tiny-vq", str(trained / "images"), tmp_path / "ten", replace(options, steps=10))
+    codes = [load_tokenizer(tmp_path / name).quantizer.codebook.weight for name in ("five", "ten")]
+    live = torch.load(tmp_path / "ten" / "checkpoint.pt", weights_only=True)["parts"]["model"]["model"]
+    assert torch.equal(codes[1], live["model.quantizer.codebook.weight"]) and not torch.equal(*codes)
+
+
 def test_a_tokenizer_goes_on_from_another_with_another_schedule(trained, presets, tmp_path, monkeypatch):
     one = replace(TOKENIZERS["tiny-vq"], config=tokenizer_config(scales=SIDES[-1:], phi_shared=1))
     monkeypatch.setitem(TOKENIZERS, "tiny-vq-raster", one)

@@ -121,8 +121,8 @@ def save_pretrained(
     license: of the weights, by the hub's short names ("mit", "cc-by-4.0"); by default the card's.
     repository: OWNER/NAME, for the lines of the model card that say how to load it; by default the folder's name.
 
-    A README.md that somebody wrote stays. Raises ValueError for a model that cannot be saved, OSError for a folder that
-    cannot be written.
+    A README.md that somebody wrote stays, and a tokenizer that lies there already. Raises ValueError for a model that
+    cannot be saved, OSError for a folder that cannot be written.
     """
     out, alone = expand_home(folder), isinstance(model, VQVAE)
     check_folder("folder", out)
@@ -140,6 +140,8 @@ def save_pretrained(
     write_json(out / "config.json", {"library": "varlite"} | about)
     if card:
         write_json(out / CARD, card)
+    else:
+        (out / CARD).unlink(missing_ok=True)
     readme = out / "README.md"
     if not readme.exists() or MADE in readme.read_text(encoding="utf-8", errors="replace"):
         text = model_card(model, card, repository or out.resolve().name, tokenizer is not None)

@@ -40,7 +40,7 @@ def export(
     check_weights("weights", name, weights)
     check_folder("out", out)
     model, tokenizer = load(name, weights)
-    check_exportable(model, name)
+    check_exportable(model, tokenizer, name)
     about = {"model": name, "weights_sha256": sha256(weights_file(name, weights)), "command": command(f"export {name}")}
     sizes = write(model, tokenizer, out, about | {"versions": versions("onnx", "onnxscript", "onnxruntime")})
     for file, size in sizes.items():

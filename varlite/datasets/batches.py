@@ -27,7 +27,7 @@ def whole_passes(n: int, batch: int, step: int) -> int:
 
 @lru_cache(maxsize=2)
 def _order(n: int, seed: int, epoch: int) -> torch.Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+    return torch.randperm(n, generator=torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63))
 
 
 def ahead(draw: Callable[[int], T], stop: int) -> Callable[[int], T]:

@@ -33,8 +33,9 @@ def need_datasets() -> Any:
 def open_parquet(paths: list[Path]) -> dict[str, Any]:
     """The splits of parquet files whose names may say which they are, such as train-00000-of-00002.parquet."""
     library = need_datasets()
-    train, test = split_files(map(str, paths))
-    files = {name: found for name, found in (("train", train), ("test", test)) if found}
+    root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    train, test = split_files(path.absolute().relative_to(root).as_posix() for path in paths)
+    files = {kind: [str(root / name) for name in found] for kind, found in (("train", train), ("test", test)) if found}
     # The library writes the tables once as files that are mapped into memory, and knows them again.
     cache = str(cache_folder() / "parquet")
     return dict(_opened(lambda: library.load_dataset("parquet", data_files=files, cache_dir=cache), str(paths[0])))
@@ -131,9 +132,10 @@ def _train_and_test(tables: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _labelled(table: Any) -> bool:
-    """False where all labels are -1, as in test splits whose answers are kept back."""
+    """False where all labels are -1 or missing, as in test splits whose answers are kept back."""
     names = [name for name in LABELS if name in table.features]
-    return not names or table.features[names[0]].dtype == "string" or max(table[names[0]][:1000], default=0) >= 0
+    first = table[names[0]][:1000] if names else []
+    return not first or any(isinstance(x, str) or (x is not None and x >= 0) for x in first)
 
 
 def _columns(name: str, table: Any, library: Any) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """An npz of images and labels as a dataset."""
 
 import zipfile
+import zlib
 from functools import cached_property
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class NpzImages(InMemory):
                 raise ValueError(f"{len(images)} images have {len(labels)} labels")
             self.all_images = _in_order(images)
             self.classes, numbers = _numbered(of_train, labels, names)
-        except (zipfile.BadZipFile, KeyError, OSError, ValueError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, KeyError, OSError, ValueError, EOFError) as error:
             raise ValueError(f"data: {path} cannot be used: {error}") from None
         if test is None:
             self._choose(every_tenth(numbers) == (split == "test"), numbers)

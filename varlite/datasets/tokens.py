@@ -4,6 +4,7 @@ A view is what `varlite.datasets.pixels.view` cuts out: the middle, or something
 `TokenCache` and `FreshTokens` give the same views in the same order, one with the encoder and one without.
 """
 
+import hashlib
 import math
 import os
 import shutil
@@ -152,10 +153,10 @@ def cache_tokens(
 ) -> TokenCache:
     """The token maps of a split, from the cache if they are there, otherwise encoded now; interrupted, it resumes.
 
-    One folder in VARLITE_CACHE (on Linux ~/.cache/varlite) for each tokenizer, dataset, by their checksums, and kind of
-    views. With one view images are center-cropped, and `flip` adds an example for each, its mirror image: 2i is image
-    i, 2i + 1 its mirror. With more, view v of image i is cut, and with `flip` mirrored, at random: a function of
-    (`seed`, i, v) alone. The test split has one view whatever `views` says, the middle.
+    One folder in VARLITE_CACHE (on Linux ~/.cache/varlite) for each tokenizer, dataset, by their checksums and classes,
+    and kind of views. With one view images are center-cropped, and `flip` adds an example for each, its mirror image:
+    2i is image i, 2i + 1 its mirror. With more, view v of image i is cut, and with `flip` mirrored, at random: a
+    function of (`seed`, i, v) alone. The test split has one view whatever `views` says, the middle.
     An unreadable image gets the rows of the next readable one, label included; `meta["skipped"]` names it, and the next
     call tries it again.
     `batch` images are encoded at a time; None is what a few GB of memory hold. `dataset` is the split, if it is open:
@@ -173,7 +174,9 @@ def cache_tokens(
     if views < 1:
         raise ValueError(f"views must be at least 1 to be kept, got {views}")
     tokenizer_sha256 = fingerprint(tokenizer)
-    name = f"{kept.name}-{tokenizer_sha256[:12]}-{dataset.checksum[:12]}{'-flip' * flip}"
+    # Labels are numbers of classes, and a class may be added that has no picture in this split.
+    content = hashlib.sha256("\n".join((dataset.checksum, *dataset.classes)).encode()).hexdigest()
+    name = f"{kept.name}-{tokenizer_sha256[:12]}-{content[:12]}{'-flip' * flip}"
     name += "-published" * dataset.as_published + f"-{views}-views-{seed}" * (views > 1)
     folder = cache_folder() / name
     if (folder / "meta.json").exists() and not kept(folder).skipped:

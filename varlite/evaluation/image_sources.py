@@ -3,6 +3,7 @@
 import hashlib
 import re
 import zipfile
+import zlib
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -121,7 +122,7 @@ class Npz:
                     self._open()
                 if "arr_1" in file.files and file["arr_1"].dtype.kind in "iu" and file["arr_1"].ndim == 1:
                     self.class_counts = {str(c): int(n) for c, n in enumerate(np.bincount(file["arr_1"]))}
-        except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError) as error:
             raise ValueError(f"{path} is not an npz of ADM's evaluator ({error})") from None
         if not self.statistics and not self._count:
             raise ValueError(f"{path} is not an npz of ADM's evaluator: it has neither mu and sigma nor arr_0")

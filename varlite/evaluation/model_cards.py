@@ -8,6 +8,7 @@ import torch
 
 from varlite.checkpoints.cards import read_card
 from varlite.checkpoints.load import load, load_tokenizer, weights_file
+from varlite.checkpoints.pth import read_pth
 from varlite.datasets import DATASETS, open_dataset
 from varlite.datasets.fashion import FashionMNIST
 from varlite.datasets.latents import CACHES
@@ -56,13 +57,16 @@ def evaluate_any(
     if data is None:
         data = trained_on(request)
     still = issubclass(DATASETS.get(data, object), StillLife)
+    judged = kind not in ("tokenizer", "reader", *CLASSIFIERS) and data == "fashion"
+    if not judged and "classify" not in request.metrics:
+        check_of_samples(request, data, kind)
     if "classify" in request.metrics:
         result = classify(request, data, device)
         report(result)
         if out is not None:
             write_json(out, result)
         return result
-    if kind not in ("tokenizer", "reader", *CLASSIFIERS) and data == "fashion":
+    if judged:
         result = evaluate(request, out, device)
     else:
         given: dict[str, Any] = {}
@@ -73,7 +77,6 @@ def evaluate_any(
             images = test.images(torch.arange(len(test.labels)))
             scores = {"accuracy": accuracy(CLASSIFIERS[str(kind)](weights_file(name)), images, test.labels)}
         elif data != "fashion":
-            check_of_samples(request, data)
             (scores, tokenizer), given = on_test_split(request, kind, data, device), {"data": data}
             if still and reader_fits(tokenizer):
                 if kind != "tokenizer":
@@ -103,10 +106,16 @@ def evaluate_any(
 
 
 def what_is(name: str, weights: Path | None) -> str | None:
-    """The kind in a file of weights, or "published". Raises FileNotFoundError for a model that is not there."""
+    """The kind in a file of weights, or "published" for a transformer of that format.
+
+    Raises FileNotFoundError for a model that is not there.
+    """
     if name in MODELS and MODELS[name].hub is not None:
         return "published"
-    return read_about(weights_file(name, weights))["kind"]
+    path = weights_file(name, weights)
+    if path.suffix == ".safetensors":
+        return read_about(path)["kind"]
+    return "tokenizer" if "quantize.embedding.weight" in read_pth(path) else "published"
 
 
 def trained_on(request: Request) -> str:
@@ -118,11 +127,17 @@ def trained_on(request: Request) -> str:
     return read_card(request.model).get("training", {}).get("data", "fashion")
 
 
-def check_of_samples(request: Request, data: str) -> None:
-    """Raises ValueError for options of the scores that only fashion, or a reference, has."""
-    for name in ("metrics", "features", "samples", "against"):
-        if getattr(request, name):
-            raise ValueError(f"{name}: on the data {data} no network compares samples with pictures; leave it out")
+def check_of_samples(request: Request, data: str, kind: str | None) -> None:
+    """Raises ValueError for options of the scores that only pictures, or samples of fashion, have."""
+    default = Request()
+    for name in ("images", "metrics", "features", "samples", "against", "inception", "reference"):
+        if getattr(request, name) != getattr(default, name):
+            what = (
+                f"of a {kind} no samples are scored"
+                if data == "fashion"
+                else (f"on the data {data} no network compares samples with pictures")
+            )
+            raise ValueError(f"{name}: {what}; leave it out")
 
 
 def on_test_split(
@@ -133,7 +148,7 @@ def on_test_split(
     if kind == "tokenizer":
         tokenizer = load_tokenizer(name, device=device)
         test = open_dataset(data, "test", tokenizer.image_size(), tokenizer.config.channels)
-        return rounded(validate_tokenizer(tokenizer, batches_of(test))), tokenizer
+        return rounded(validate_tokenizer(tokenizer, batches_of(test, tokenizer.image_size()))), tokenizer
     model, tokenizer = load(name, request.weights, device=device, dials=request.dials)
     if request.num is not None:
         class_balanced(request.num, model.config.classes)  # what samples of it would be refused for, before any work

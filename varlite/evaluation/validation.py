@@ -14,8 +14,9 @@ from varlite.models import Model
 from varlite.tokenizer import VQVAE
 
 
-def batches_of(dataset: Dataset, most: int = 10_000, batch: int = 250) -> Iterator[torch.Tensor]:
-    """The first images of a dataset, a batch at a time."""
+def batches_of(dataset: Dataset, size: tuple[int, int], most: int = 10_000) -> Iterator[torch.Tensor]:
+    """The first images of a dataset, opened for `size` (H, W), as many at a time as a few GB of memory can work on."""
+    batch = min(250, max(1, 2**20 // (size[0] * size[1])))
     return (dataset.images(rows) for rows in torch.arange(min(most, len(dataset.labels))).split(batch))
 
 
@@ -62,7 +63,8 @@ def validate_transformer(model: Model, tokenizer: VQVAE, cache: TokenCache, n: i
     model.eval()
     sums: dict[str, float] = {}
     count, device = min(n, len(cache)), next(model.parameters()).device
-    for indices in torch.arange(count).split(250):
+    most = 2**28 // (model.scales.total * model.config.vocab)  # logits of a batch, 1 GB of them
+    for indices in torch.arange(count).split(min(250, max(1, most))):
         rows, label_B = (x.to(device) for x in cache.batch(indices))
         for name, figure_B in model.score(tokenizer, cache.example(tokenizer.scales, rows), label_B).items():
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + figure_B.sum().item()

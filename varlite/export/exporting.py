@@ -36,13 +36,19 @@ class Graph:
     outputs: Names
 
 
-def check_exportable(model: Model, name: str = "") -> None:
-    """Raises ValueError for a model that does not sample in one cached step a scale, and where packages are missing."""
+def check_exportable(model: Model, tokenizer: VQVAE, name: str = "") -> None:
+    """Raises ValueError for a model that does not sample in one cached step for each scale of its tokenizer, and where
+    packages are missing."""
     if missing := [package for package in PACKAGES if find_spec(package) is None]:
         raise ValueError(f"export needs {', '.join(missing)}: pip install 'varlite[site]'")
     require(model, "cache", name)
     if model.spans(model.scales) != model.scales.spans:
         raise ValueError(f"model: {name or type(model).__name__} draws token after token; exported is a step a scale")
+    if model.scales != tokenizer.scales:
+        raise ValueError(
+            f"model: {name or type(model).__name__} draws on {model.scales.sides}, its tokenizer on "
+            f"{tokenizer.scales.sides}; exported are models on the scales of their tokenizer"
+        )
 
 
 def all_graphs(model: Any, tokenizer: VQVAE) -> Iterator[Graph]:
@@ -73,7 +79,7 @@ def export(model: Any, tokenizer: VQVAE, out: Path, about: dict[str, Any] | None
     An earlier export there is replaced; model.json comes last, so that a folder which has it is whole. Raises
     ValueError for a model that cannot be exported, OSError for a folder that cannot be written.
     """
-    check_exportable(model)
+    check_exportable(model, tokenizer)
     check_folder("out", out)
     remove_earlier(out)
     weights, table = SharedWeights(), dict[str, dict[str, Names]]()

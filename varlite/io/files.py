@@ -158,7 +158,12 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What the header of such a file says, without reading its weights. Raises as `read_model` does."""
+    """What the header of such a file says, without reading its weights. Raises as `read_model` does.
+
+    A published file, of another kind than .safetensors, has no header, and says nothing: {}.
+    """
+    if path.suffix != ".safetensors":
+        return {}
     with _open_model(path) as (about, _):
         return about
 

@@ -6,7 +6,7 @@
 `batch` is the global batch: however many processes and micro-steps share it, they compute what one process would.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from importlib.util import find_spec
 from typing import Any
 
@@ -195,14 +195,16 @@ class Trained:
 class Ema:
     """Exponential moving average of a model's weights; a shard where the model is sharded.
 
-    The first `update` copies them. `decay` 0 keeps the weights themselves.
+    The first `update` copies them. `decay` 0 keeps the weights themselves. What takes no gradient stays as it is, but
+    for the parameters named in `moving`, which something else than the optimizer moves.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, model: nn.Module, decay: float, moving: Collection[str] = ()):
         self.decay, self.updates = decay, 0
         self.weights = {name: t.detach().clone() for name, t in model.state_dict().items()}
         self.source = model
-        self.frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+        still = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+        self.frozen = still - set(moving)
 
     @torch.no_grad()
     def update(self) -> None:

@@ -52,7 +52,7 @@ class JudgeTraining(ClassifierTraining):
     stage, clip = "second-classifier", 5.0
 
     def images(self, rows: torch.Tensor, step: int) -> torch.Tensor:
-        return augment(self.data.images(rows), self.recipe.shift, self.recipe.hole)
+        return augment(super().images(rows, step), self.recipe.shift, self.recipe.hole)
 
     def weights(self) -> dict[str, torch.Tensor]:
         return {name: t.half() if t.is_floating_point() else t for name, t in super().weights().items()}

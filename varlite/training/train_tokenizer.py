@@ -153,7 +153,8 @@ class TokenizerTraining(Training):
         self.model = model
         self.door, self.optimizer = engine.prepare(model.to(memory_format=torch.channels_last), optimizer)
         self.codes_VZ = model.quantizer.codebook.weight
-        self.ema, self.usage = Ema(model, recipe.ema), CodeUsage(model.scales.K, config.vocab)
+        moving = ["quantizer.codebook.weight"] if recipe.codebook == "mean" else []
+        self.ema, self.usage = Ema(model, recipe.ema, moving), CodeUsage(model.scales.K, config.vocab)
         self.averaged = VQVAE(config).to(engine.device).requires_grad_(False)
         self.adversary = Adversary(recipe, model, engine) if recipe.gan else None
         self.moving = MovingCodes(self.codes_VZ) if recipe.codebook == "mean" else None
@@ -258,7 +259,7 @@ class TokenizerTraining(Training):
             return {}
         self.averaged.load_state_dict(weights)
         self.run.save_picture(reconstructions(self.averaged, self.shown))
-        return validate_tokenizer(self.averaged, batches_of(self.test))
+        return validate_tokenizer(self.averaged, batches_of(self.test, self.averaged.image_size()))
 
     def about(self) -> dict[str, Any]:
         about = {"kind": "tokenizer", "config": asdict(self.model.config), "classes": self.data.classes}

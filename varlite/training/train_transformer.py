@@ -162,7 +162,8 @@ def fresh_class_table(model: Model, start: Model) -> None:
 
 
 def decay_groups(model: Model, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on matrices, the class table included; none on positions, levels, biases and other vectors."""
+    """Weight decay on matrices, the class table included, which come first; none on positions, levels, biases and
+    other vectors."""
     without = ("pos_start", "pos_LC", "level_embed.weight")
     named = list(model.named_parameters())
     decays = {
@@ -228,9 +229,7 @@ class TransformerTraining(Training):
     def step(self, step: int) -> dict[str, float]:
         recipe = self.recipe
         lr = self.set_rate(self.optimizer, learning_rate(step, recipe))
-        for group in self.optimizer.param_groups:
-            if group["weight_decay"]:
-                group["weight_decay"] = weight_decay(step, recipe)
+        self.optimizer.param_groups[0]["weight_decay"] = weight_decay(step, recipe)
         metrics = self.engine.minimise(self.door, self.optimizer, self.batches(step), self.loss, recipe.clip)
         self.ema.update()
         return metrics | {"lr": lr}
