@@ -75,7 +75,7 @@ def two_opinions(judged: Mapping[str, Mapping[str, float]]) -> dict[str, dict[st
         )
         axis.bar_label(drawn, [f"{value:.2f}" for _, value in sets], padding=3, fontsize=9)
         axis.axvline(floor, color="black", linestyle="--", linewidth=1, label="real pictures")
-        axis.set(title=f"{judge}: how far from real pictures", xlim=(0, 1.2 * max(scores.values())))
+        axis.set(title=judge, xlim=(0, 1.2 * max(scores.values())))
         axis.invert_yaxis()
     legend(axes[-1])
     return {judge: dict(scores) for judge, scores in judged.items()}

@@ -1,6 +1,7 @@
 """The exercises of notebook 11, M-VAR."""
 
 import math
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -124,23 +125,29 @@ def exercise_4(half_life: Any) -> str:
 
 
 @torch.no_grad()
-def losses(inputs: list[torch.Tensor], emptied: bool) -> torch.Tensor:
-    """Cross-entropy of each scale, (K,), with states carried or emptied before every scale."""
-    model, (_, targets, label_B) = shipped()[0], encoded()
-    cache_, found = model.make_cache(), []
-    for k, x_BlZ in enumerate([None, *inputs]):
-        cache_ = model.make_cache() if emptied else cache_
-        log_p_BlV = model.step(x_BlZ, label_B, k, cache_).log_softmax(-1)
+def losses(shown: list[torch.Tensor], emptied: bool, states_of: list[torch.Tensor] | None = None) -> torch.Tensor:
+    """Cross-entropy of each scale, (K,), that is given `shown`, with the states that the usual inputs have left or, if
+    `states_of`, these; or with empty ones."""
+    model, (inputs, targets, label_B) = shipped()[0], encoded()
+    carried, found = model.make_cache(), []
+    for k, (x_BlZ, shown_BlZ) in enumerate(zip([None, *(states_of or inputs)], [None, *shown], strict=True)):
+        states = model.make_cache() if emptied else deepcopy(carried)
+        log_p_BlV = model.step(shown_BlZ, label_B, k, states).log_softmax(-1)
         found.append(-log_p_BlV.gather(-1, targets[k][..., None]).mean())
+        model.step(x_BlZ, label_B, k, carried)
     return torch.stack(found)
+
+
+@cache
+def blind() -> list[torch.Tensor]:
+    """Inputs without content: their mean over the pictures."""
+    return [x_BlZ.mean(0, keepdim=True).expand_as(x_BlZ) for x_BlZ in encoded()[0]]
 
 
 @cache
 def rises() -> tuple[float, float]:
     """The mean rise of the loss without states: with the inputs, and with their mean over pictures."""
-    inputs = encoded()[0]
-    blind = [x_BlZ.mean(0, keepdim=True).expand_as(x_BlZ) for x_BlZ in inputs]
-    usual, of_blind = ((losses(x, True) - losses(x, False)).mean().item() for x in (inputs, blind))
+    usual, of_blind = ((losses(x, True) - losses(x, False)).mean().item() for x in (encoded()[0], blind()))
     return usual, of_blind
 
 
@@ -148,10 +155,13 @@ def exercise_5(matters: Any) -> str:
     """Whether the state matters more where the input says nothing."""
     if not isinstance(matters, tuple | list) or len(matters) != 2:
         raise Off(f"This should be two numbers, and is {kind(matters)}.")
-    inputs = encoded()[0]
-    blind = [x_BlZ.mean(0, keepdim=True).expand_as(x_BlZ) for x_BlZ in inputs]
-    mixed = (losses(blind, True) - losses(inputs, False)).mean().item()
-    wrong = {mixed: "Both losses of this difference need inputs without content."}
+    with_nothing = losses(blind(), True)
+    wrong = {
+        (with_nothing - losses(encoded()[0], False)).mean().item(): "Both losses of this difference need inputs "
+        "without content.",
+        (with_nothing - losses(blind(), False, blind())).mean().item(): "Here the states have never seen the pictures. "
+        "They have to come from the usual inputs.",
+    }
     for name, mine, right in zip(("first", "second"), matters, rises(), strict=True):
         try:
             number(mine, right, 0.006, wrong)
