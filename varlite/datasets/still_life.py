@@ -47,8 +47,8 @@ class Frames:
 class StillLife(InMemory):
     """60,000 + 5,000 scenes, RGB of 64 x 64; image i has class i % 10.
 
-    Neither split has a (class, hue) of `held_out`, 5 of the 90; for `render` any Scene with an object will do. What has
-    been rendered is kept in `root`, 737 MB in the end.
+    Neither split has a (class, hue) of `held_out`, 5 of the 90; for `render` any Scene will do. What has been rendered
+    is kept in `root`, 737 MB in the end.
     """
 
     classes: tuple[str, ...] = CLASSES

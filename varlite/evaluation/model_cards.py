@@ -129,14 +129,11 @@ def trained_on(request: Request) -> str:
 
 def check_of_samples(request: Request, data: str, kind: str | None) -> None:
     """Raises ValueError for options of the scores that only pictures, or samples of fashion, have."""
-    default = Request()
+    default, what = Request(), f"on the data {data} no network compares samples with pictures"
+    if data == "fashion":
+        what = f"of a {kind} no samples are scored"
     for name in ("images", "metrics", "features", "samples", "against", "inception", "reference"):
         if getattr(request, name) != getattr(default, name):
-            what = (
-                f"of a {kind} no samples are scored"
-                if data == "fashion"
-                else (f"on the data {data} no network compares samples with pictures")
-            )
             raise ValueError(f"{name}: {what}; leave it out")
 
 
