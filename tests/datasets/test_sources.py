@@ -13,10 +13,11 @@ from picture_sources import SIZE, add, opened, same, shards_of, tar_of
 from PIL import Image
 
 from varlite.checkpoints.cards import read_log
-from varlite.datasets import ImageFolder
+from varlite.datasets import ImageFolder, open_dataset
 from varlite.datasets.sources import expanded, files_of
 from varlite.datasets.survey import report
 from varlite.datasets.tars import TarImages
+from varlite.evaluation.image_sources import Npz
 from varlite.io.files import read_model
 from varlite.training import train_tokenizer as stage1
 from varlite.training import train_transformer as stage2
@@ -290,3 +291,12 @@ def test_a_training_on_shards_goes_on_bit_for_bit_where_it_was_stopped(folder, t
             stage1.train_tokenizer("tiny-vq", str(shards), tmp_path / "stopped" / "vq",
                                    Options(device="cpu", steps=14, flip=True))  # fmt: skip
     assert equal(whole, trained(shards, tmp_path / "stopped"))
+
+
+def test_a_single_array_that_is_called_npz_is_refused(tmp_path):
+    with open(tmp_path / "one.npz", "wb") as file:
+        np.save(file, np.zeros((4, 8, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"one.npz cannot be used: it is a single array"):
+        open_dataset(str(tmp_path / "one.npz"), "train", (8, 8), 1)
+    with pytest.raises(ValueError, match=r"one.npz is not an npz of ADM's evaluator \(it is a single array"):
+        Npz(tmp_path / "one.npz")

@@ -4,6 +4,7 @@ import zipfile
 import zlib
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ class NpzImages(InMemory):
         super().__init__(size, channels)
         self.path, self.split = path, split
         try:
-            with np.load(path) as file:
+            with open_archive(path) as file:
                 train, test = (next((p for p in pairs if p[0] in file.files), None) for pairs in (TRAIN, TEST))
                 if train is None:
                     listed = ", ".join(file.files[:8])
@@ -61,6 +62,14 @@ class NpzImages(InMemory):
     def checksum(self) -> str:
         """SHA-256 of the file, and which split of it this is."""
         return f"{sha256(self.path)}-{self.split}"
+
+
+def open_archive(path: Path) -> Any:
+    """The named arrays of an npz. Raises ValueError for a single array of `np.save`, whatever its name ends in."""
+    file = np.load(path)
+    if isinstance(file, np.ndarray):
+        raise ValueError("it is a single array, and not an archive of named ones (np.savez)")
+    return file
 
 
 def _in_order(images: np.ndarray) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch
 
 from varlite.datasets import DATASETS
 from varlite.datasets.folders import images_in
+from varlite.datasets.npz import open_archive
 from varlite.datasets.pixels import MODES, POOL, convert, open_picture
 from varlite.evaluation.feature_store import Rows
 from varlite.io.files import atomic, sha256
@@ -114,7 +115,7 @@ class Npz:
         self.size, self.channels, self._count = (0, 0), 3, 0
         self.statistics: dict[str, dict[str, np.ndarray]] = {}
         try:
-            with np.load(path) as file:
+            with open_archive(path) as file:
                 for layer, end in (("pool", ""), ("spatial", "_s")):
                     if {f"mu{end}", f"sigma{end}"} <= set(file.files):
                         self.statistics[layer] = {"mu": file[f"mu{end}"], "sigma": file[f"sigma{end}"]}
