@@ -172,6 +172,31 @@ def test_a_start_of_another_shape_is_refused_with_the_difference(trained, preset
     assert not (tmp_path / "out").exists()
 
 
+def test_a_start_goes_on_with_the_codes_of_another_tokenizer(trained, presets, tmp_path, capsys):
+    tiny_tokenizer(1, vocab=40, z=6, scales=[1, 2, 4, 5]).save_pretrained(tmp_path / "vq")
+    options = Options(device="cpu", steps=1, lr=1e-12, recipe=("ema=0",))
+    stage2.train(
+        "tiny-var", str(trained / "images"), tmp_path / "out", tokenizer=tmp_path / "vq" / "tokenizer.safetensors",
+        start=str(trained / "var"), options=options,
+    )  # fmt: skip
+    assert "codes fitted on" in capsys.readouterr().err
+    first = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[0])
+    assert first["codes"].startswith("fitted on ") and first["class_table"] == "kept"
+    (before, _), (after, vq) = load(trained / "var"), load(tmp_path / "out")
+    assert (after.config.vocab, after.config.z, vq.scales.sides) == (40, 6, [1, 2, 4, 5])
+    assert changed(before.blocks, after.blocks) == []
+
+
+def test_a_start_with_no_scales_in_common_is_refused(trained, presets, tmp_path):
+    tiny_tokenizer(1, scales=[1, 4]).save_pretrained(tmp_path / "vq")
+    with pytest.raises(ValueError, match=r"start: .* needs its first scale and one more in common"):
+        stage2.train(
+            "tiny-var", str(trained / "images"), tmp_path / "out", tokenizer=tmp_path / "vq" / "tokenizer.safetensors",
+            start=str(trained / "var"),
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
 def test_fine_tuning_from_published_weights(trained, presets, tmp_path, monkeypatch):
     published = replace(MODELS["tiny-var"], config=var_config(classes=2), hub=("nobody/nothing", "var_tiny.pth"))
     monkeypatch.setitem(MODELS, "tiny-published", published)

@@ -17,8 +17,9 @@ from varlite.training.loop import Training, checked_step
 from varlite.training.options import Options
 from varlite.training.perceptual import perceptual_loss
 from varlite.training.run import Run
+from varlite.training.starting import random_model
 from varlite.training.train_tokenizer import TokenizerTraining
-from varlite.training.train_transformer import TransformerTraining, initial_model
+from varlite.training.train_transformer import TransformerTraining
 from varlite.training.tune_decoder import RECIPE as DECODER
 
 SHARE = {"decoder": 0.3, "continued": 0.4, "new": 0.5}  # of the time to train, for the tokenizer
@@ -133,7 +134,7 @@ def time_steps(config: TokenizerConfig, way: str, name: str, model: str, data: D
         tokenizer_step = seconds_a_step(training)
         vq = vq.requires_grad_(False).eval().to(engine.device)
         tokens: Any = RandomTokens(n, vq, len(data.classes))
-        net, _ = initial_model(shape, options.seed, None, None)
+        net = random_model(shape, options.seed)
         training = TransformerTraining(run, engine, options, fitted, net, vq, (tokens, tokens))
         model_step = seconds_a_step(training)
     with torch.inference_mode():

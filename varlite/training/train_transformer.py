@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from varlite.checkpoints.load import load, load_tokenizer, weights_file
+from varlite.checkpoints.load import weights_file
 from varlite.datasets import Dataset, open_dataset
 from varlite.datasets.batches import ahead, batch_indices, whole_passes
 from varlite.datasets.latents import CACHES
@@ -20,15 +20,15 @@ from varlite.io.meta import on_meta
 from varlite.io.pictures import tile
 from varlite.io.provenance import command
 from varlite.models import Model, VARConfig, kind_of
-from varlite.presets import MODELS, TOKENIZERS, ModelPreset, TransformerRecipe, choose
+from varlite.presets import MODELS, TransformerRecipe, choose
 from varlite.sampling import generate
-from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, fingerprint
 from varlite.training.engine import Ema, Engine, Trained
 from varlite.training.loop import Training, step_seed
 from varlite.training.options import Options
 from varlite.training.recipes import override, warmup_cosine, warmup_linear
-from varlite.training.run import Run, differences, identity
+from varlite.training.run import Run, identity
+from varlite.training.starting import random_model, starting_point
 
 MEASURED = 10_000  # training images that a model of latents looks at before the first step
 
@@ -47,7 +47,7 @@ def train(
 
     tokenizer: a preset, folder or file; None is the one of `start`, or the preset's own.
     start: a model to continue from, by preset, folder or file, with `weights` as for `load`; None starts from random
-    weights.
+    weights. What `tokenizer` makes of pictures may be other codes than its own (varlite/training/new_codes.py).
     The number of classes is the data's, whatever the preset says. Raises ValueError or OSError for arguments that do
     not exist or do not go together, before anything is computed.
     """
@@ -66,11 +66,11 @@ def train(
     if run.finished():
         return run.model_path
 
-    size, channels = vq.image_size(), vq.config.channels
-    data_train, data_test = (
-        open_dataset(data, split, size, channels, options.unreadable, as_published=recipe.views != 1)
-        for split in ("train", "test")
-    )
+    def opened(vq: VQVAE, split: str) -> Dataset:
+        size, channels = vq.image_size(), vq.config.channels
+        return open_dataset(data, split, size, channels, options.unreadable, as_published=recipe.views != 1)
+
+    data_train, data_test = opened(vq, "train"), opened(vq, "test")
     engine.check_batch(min(recipe.batch, len(data_train.labels) * (1 + (options.flip and recipe.views == 1))))
     config = replace(config, classes=len(data_train.classes))
     with run:
@@ -82,11 +82,12 @@ def train(
         kept = CACHES[kind_of(config).model.learns]
         tokens, test_cache = open_tokens(vq, data, (data_train, data_test), recipe, options, kept)
         run.say_skipped(tokens.skipped | test_cache.skipped)
-        model, said = initial_model(config, options.seed, start, begun)
+        model = random_model(config, options.seed)
+        said = begun.give(model, vq, opened) if begun else None
         if begun is None and model.learns == "latents":
             model.measure(tokens.example(vq.scales, tokens.batch(torch.arange(min(MEASURED, len(tokens))))[0]).cpu())
         if said and engine.main:
-            print(f"weights of {start}; class table {said['class_table']}", file=sys.stderr)
+            print(f"weights of {start}; class table {said['class_table']}; codes {said['codes']}", file=sys.stderr)
         training = TransformerTraining(run, engine, options, recipe, model, vq, (tokens, test_cache))
         training.first_line = said
         if validate_every:
@@ -110,55 +111,9 @@ def open_tokens(
     return cache_tokens(vq, data, "train", flip=options.flip, dataset=train, **views), of_test
 
 
-def starting_point(
-    preset: str, row: ModelPreset, tokenizer: str | Path | None, start: str | None, weights: Path | None
-) -> tuple[VARConfig, VQVAE, Model | None]:
-    """The model's configuration, its tokenizer, and the model to continue from."""
-    begun, vq = load(start, weights) if start else (None, None)
-    if tokenizer or vq is None:
-        # A published tokenizer serves several schedules.
-        scales = Scales.of(row.config.scales) if TOKENIZERS[row.tokenizer].hub else None
-        vq = load_tokenizer(tokenizer or row.tokenizer, scales=scales)
-    config = replace(row.config, vocab=vq.config.vocab, z=vq.config.z, scales=vq.scales.sides)
-    if start and begun is not None:
-        same_shape(preset, config, start, begun.config)
-    return config, vq, begun
-
-
-def same_shape(preset: str, ours: VARConfig, start: str, theirs: VARConfig) -> None:
-    """Raises ValueError unless two configurations differ in nothing but classes and what only training uses."""
-    free = {"classes", *ours.only_training, *theirs.only_training}
-    old, new = ({key: x for key, x in asdict(config).items() if key not in free} for config in (theirs, ours))
-    changed = differences(old, new)
-    if changed:
-        raise ValueError(f"start: {start} does not have the shape of preset {preset}: {'; '.join(changed)}")
-
-
 def block_names(config: VARConfig) -> set[str]:
     """The class names of a model's blocks, which sharding keeps whole."""
     return {type(block).__name__ for block in on_meta(kind_of(config).model, config).blocks}
-
-
-def initial_model(
-    config: VARConfig, seed: int, start: str | None, begun: Model | None
-) -> tuple[Model, dict[str, Any] | None]:
-    """A model with random weights or those of `begun`, and what the log should say about it."""
-    torch.manual_seed(seed)
-    model = kind_of(config).model(config).train()
-    if begun is None:
-        return model, None
-    fresh_class_table(model, begun)
-    kept = begun.config.classes == config.classes
-    table = "kept" if kept else f"new: {config.classes} classes instead of {begun.config.classes}"
-    return model, {"start": start, "class_table": table}
-
-
-def fresh_class_table(model: Model, start: Model) -> None:
-    """Give `model` the weights of `start`, except a class table of another size: that one keeps its initial values."""
-    weights = start.state_dict()
-    if model.config.classes != start.config.classes:
-        weights["class_embed.table.weight"] = model.state_dict()["class_embed.table.weight"]
-    model.load_state_dict(weights)
 
 
 def decay_groups(model: Model, weight_decay: float) -> list[dict[str, Any]]:

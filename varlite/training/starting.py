@@ -1,0 +1,112 @@
+"""Where a training of stage 2 begins: at random weights, or at a trained model, whose tokenizer may be another."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from varlite.checkpoints.load import load, load_tokenizer
+from varlite.datasets import Dataset
+from varlite.datasets.pixels import to_float
+from varlite.models import Model, VARConfig, kind_of
+from varlite.models.next_scale import NextScale
+from varlite.presets import TOKENIZERS, ModelPreset
+from varlite.scales import Scales
+from varlite.tokenizer import VQVAE
+from varlite.training.new_codes import IMAGES, carry_over, check_new_codes, takes_new_codes
+from varlite.training.run import differences
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trained model to go on from, with its tokenizer. `name` is what the user calls it."""
+
+    name: str
+    model: Model
+    tokenizer: VQVAE
+
+    def give(self, model: Model, tokenizer: VQVAE, opened: Callable[[VQVAE, str], Dataset]) -> dict[str, Any]:
+        """Give `model` these weights; returns what the log should say of them.
+
+        A class table of another size keeps its initial values. Weights that speak in codes are fitted where the codes
+        of `tokenizer` have another form than here; it does the encoding on its device. `opened(tokenizer, split)` is
+        the data.
+        """
+        ours, theirs = model.config, self.model.config
+        kept = theirs.classes == ours.classes
+        table = "kept" if kept else f"new: {ours.classes} classes instead of {theirs.classes}"
+        codes = "kept"
+        if form_of_codes(ours) == form_of_codes(theirs):
+            fresh_class_table(model, self.model)
+        else:
+            both = tokenizer, self.tokenizer.to(next(tokenizer.parameters()).device)
+            images = [opened(vq, "train") for vq in both]
+            n = min(IMAGES, len(images[0].labels))
+            carry_over(cast(NextScale, model), cast(NextScale, self.model), both, paired_tokens(both, images, n))
+            codes = f"fitted on {n} images"
+        return {"start": self.name, "class_table": table, "codes": codes}
+
+
+def starting_point(
+    preset: str, row: ModelPreset, tokenizer: str | Path | None, start: str | None, weights: Path | None
+) -> tuple[VARConfig, VQVAE, Start | None]:
+    """The model's configuration, its tokenizer, and where it starts."""
+    begun = Start(start, *load(start, weights)) if start else None
+    if begun and not tokenizer:
+        vq = begun.tokenizer
+    else:
+        # A published tokenizer serves several schedules.
+        scales = Scales.of(row.config.scales) if TOKENIZERS[row.tokenizer].hub else None
+        vq = load_tokenizer(tokenizer or row.tokenizer, scales=scales)
+    config = replace(row.config, vocab=vq.config.vocab, z=vq.config.z, scales=vq.scales.sides)
+    if begun:
+        check_start(preset, config, begun.name, begun.model.config)
+    return config, vq, begun
+
+
+def check_start(preset: str, ours: VARConfig, start: str, theirs: VARConfig) -> None:
+    """Raises ValueError unless two configurations differ in nothing but classes, what only training uses, and codes
+    where they can be fitted."""
+    free = {"classes", *ours.only_training, *theirs.only_training}
+    fitted = takes_new_codes(kind_of(ours).model) and type(ours) is type(theirs)
+    free |= {"vocab", "z", "scales"} if fitted else set()
+    old, new = ({key: x for key, x in asdict(config).items() if key not in free} for config in (theirs, ours))
+    changed = differences(old, new)
+    if changed:
+        raise ValueError(f"start: {start} does not have the shape of preset {preset}: {'; '.join(changed)}")
+    if form_of_codes(ours) != form_of_codes(theirs):
+        check_new_codes(start, Scales.of(ours.scales), Scales.of(theirs.scales))
+
+
+def form_of_codes(config: VARConfig) -> tuple[Any, ...]:
+    """What the shapes of the weights that speak in codes follow from."""
+    return config.vocab, config.z, config.scales
+
+
+def random_model(config: VARConfig, seed: int) -> Model:
+    """A model with the random weights of this seed, in training mode."""
+    torch.manual_seed(seed)
+    return kind_of(config).model(config).train()
+
+
+def fresh_class_table(model: Model, start: Model) -> None:
+    """Give `model` the weights of `start`, except a class table of another size: that one keeps its initial values."""
+    weights = start.state_dict()
+    if model.config.classes != start.config.classes:
+        weights["class_embed.table.weight"] = model.state_dict()["class_embed.table.weight"]
+    model.load_state_dict(weights)
+
+
+@torch.no_grad()
+def paired_tokens(
+    tokenizers: tuple[VQVAE, VQVAE], images: list[Dataset], n: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Tokens (idx_BL, idx_BL) of the first n images by both tokenizers, which want `images` at sizes of their own."""
+    for rows in torch.arange(n).split(100):
+        made = []
+        for vq, dataset in zip(tokenizers, images, strict=True):
+            img = to_float(dataset.images(rows).to(next(vq.parameters()).device))
+            made.append(torch.cat(vq.encode(img), 1))
+        yield made[0], made[1]
