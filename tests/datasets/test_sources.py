@@ -300,3 +300,13 @@ def test_a_single_array_that_is_called_npz_is_refused(tmp_path):
         open_dataset(str(tmp_path / "one.npz"), "train", (8, 8), 1)
     with pytest.raises(ValueError, match=r"one.npz is not an npz of ADM's evaluator \(it is a single array"):
         Npz(tmp_path / "one.npz")
+
+
+def test_an_npz_whose_compressed_bytes_are_damaged_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", images=np.zeros((30, 8, 8, 1), np.uint8), labels=np.arange(30) % 2)
+    whole = bytearray((tmp_path / "x.npz").read_bytes())
+    name, extra = (int.from_bytes(whole[at : at + 2], "little") for at in (26, 28))
+    whole[30 + name + extra] = 0xFF  # no such type of block
+    (tmp_path / "x.npz").write_bytes(whole)
+    with pytest.raises(ValueError, match=r"data: .*x.npz cannot be used: Error -3 while decompressing"):
+        open_dataset(str(tmp_path / "x.npz"), "train", (8, 8), 1)

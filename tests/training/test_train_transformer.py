@@ -26,6 +26,7 @@ from varlite.models import KINDS
 from varlite.presets import MODELS, TransformerRecipe
 from varlite.tokenizer import VQVAE, fingerprint
 from varlite.training import train_transformer as stage2
+from varlite.training.engine import Engine
 from varlite.training.options import Options
 from varlite.training.run import Run
 from varlite.training.train_transformer import decay_groups, learning_rate, weight_decay
@@ -117,6 +118,20 @@ def test_weight_decay_moves_to_its_final_value_or_stays():
     assert {weight_decay(step, recipe) for step in range(100)} == {0.05}
     moving = replace(recipe, final_weight_decay=0.08)
     assert [weight_decay(step, moving) for step in (0, 50, 100)] == pytest.approx([0.05, 0.065, 0.08])
+
+
+def test_weight_decay_that_begins_at_zero_moves_too(trained, presets, tmp_path, monkeypatch):
+    seen, minimise = [], Engine.minimise
+
+    def look(self, door, optimizer, *more):
+        seen.append([group["weight_decay"] for group in optimizer.param_groups])
+        return minimise(self, door, optimizer, *more)
+
+    monkeypatch.setattr(Engine, "minimise", look)
+    options = Options(device="cpu", steps=4, recipe=("weight_decay=0", "final_weight_decay=0.1"))
+    stage2.train("tiny-var", str(trained / "images"), tmp_path, tokenizer=trained / "vq", options=options)
+    assert [decayed for decayed, _ in seen] == pytest.approx([0, 0.0146, 0.05, 0.0854], abs=1e-4)
+    assert {other for _, other in seen} == {0.0}
 
 
 @pytest.mark.parametrize(
