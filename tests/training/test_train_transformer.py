@@ -23,12 +23,13 @@ from varlite.evaluation.validation import validate_transformer
 from varlite.io.files import read_model
 from varlite.io.locks import hold
 from varlite.models import KINDS
-from varlite.presets import MODELS, TransformerRecipe
+from varlite.presets import MODELS, TOKENIZERS, TransformerRecipe
 from varlite.tokenizer import VQVAE, fingerprint
 from varlite.training import train_transformer as stage2
 from varlite.training.engine import Engine
 from varlite.training.options import Options
 from varlite.training.run import Run
+from varlite.training.starting import starting_point
 from varlite.training.train_transformer import decay_groups, learning_rate, weight_decay
 
 
@@ -103,6 +104,17 @@ def test_a_training_takes_vocabulary_and_scales_from_its_tokenizer(trained, pres
     stage2.train("other", str(trained / "images"), tmp_path / "out", tokenizer=trained / "vq", options=Options(steps=1))
     model, _ = load(tmp_path / "out")
     assert (model.config.vocab, model.config.z, model.config.scales) == (32, 8, SIDES)
+
+
+def test_only_the_published_tokenizer_takes_the_schedule_of_a_published_preset(tmp_path, monkeypatch):
+    row, sides = MODELS["var-d36"], MODELS["var-d36"].config.scales
+    own, _, _ = starting_point("var-d36", row, "fashion-vq", None, None)
+    assert own.scales == TOKENIZERS["fashion-vq"].config.scales and own.vocab == 512
+    small = replace(TOKENIZERS["imagenet-vq"], config=tiny_tokenizer().config)
+    monkeypatch.setitem(TOKENIZERS, "imagenet-vq", small)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    config, vq, _ = starting_point("var-d36", row, tmp_path / "tokenizer.safetensors", None, None)
+    assert config.scales == vq.scales.sides == sides and config.vocab == 32
 
 
 def test_the_papers_schedule_rises_stays_and_falls_on_a_line():

@@ -54,16 +54,21 @@ def starting_point(
 ) -> tuple[VARConfig, VQVAE, Start | None]:
     """The model's configuration, its tokenizer, and where it starts."""
     begun = Start(start, *load(start, weights)) if start else None
-    if begun and not tokenizer:
-        vq = begun.tokenizer
-    else:
-        # A published tokenizer serves several schedules.
-        scales = Scales.of(row.config.scales) if TOKENIZERS[row.tokenizer].hub else None
-        vq = load_tokenizer(tokenizer or row.tokenizer, scales=scales)
+    vq = begun.tokenizer if begun and not tokenizer else tokenizer_of(row, tokenizer)
     config = replace(row.config, vocab=vq.config.vocab, z=vq.config.z, scales=vq.scales.sides)
     if begun:
         check_start(preset, config, begun.name, begun.model.config)
     return config, vq, begun
+
+
+def tokenizer_of(row: ModelPreset, name: str | Path | None) -> VQVAE:
+    """The tokenizer that is named, else the preset's. The published one serves several schedules, and takes the
+    preset's; any other has its own."""
+    name, published = name or row.tokenizer, TOKENIZERS[row.tokenizer]
+    vq = load_tokenizer(name)
+    if published.hub and replace(vq.config, scales=published.config.scales) == published.config:
+        vq = load_tokenizer(name, scales=Scales.of(row.config.scales))
+    return vq
 
 
 def check_start(preset: str, ours: VARConfig, start: str, theirs: VARConfig) -> None:
