@@ -128,3 +128,25 @@ def test_only_the_half_precisions_change_what_matrix_products_compute_in():
         with autocast(torch.device("cpu"), precision):
             found[precision] = (a @ a).dtype
     assert found == {"float32": torch.float32, "int8": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def test_a_model_is_made_ready_for_one_precision(model):
+    plain = generate(twin(model), tiny_tokenizer(), [1], seeds=0)
+    ready = prepare(prepare(twin(model)))
+    assert torch.allclose(generate(ready, tiny_tokenizer(), [1], seeds=0), plain, atol=1e-4)
+    with pytest.raises(ValueError, match="precision: this model is ready for float32 already; load it once more for"):
+        prepare(ready, "int8")
+    with pytest.raises(ValueError, match="precision: this model is ready for int8 already"):
+        prepare(to_int8(model))
+
+
+def test_a_feed_forward_whose_layers_are_not_packed_stays_as_it_is():
+    model = lively_var()
+    x_BLZ, inner = random_inputs(model), model.blocks[0].ffn
+    wrapper = torch.nn.Module()
+    wrapper.inner, wrapper.forward = inner, inner.forward
+    model.blocks[0].ffn = wrapper
+    with torch.inference_mode():
+        before = model(x_BLZ, LABELS)
+        torch.testing.assert_close(prepare(model)(x_BLZ, LABELS), before, atol=1e-4, rtol=1e-3)
+    assert type(inner).__name__ == "FFN"

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from examples import LABELS, SIDES, lively_var, tiny_tokenizer
+from examples import EXAMPLES, LABELS, SIDES, lively, lively_var, tiny_tokenizer
 
 from varlite.drawing import draw, guide, image_seed, image_seeds, keep_top, smooth_weights
 from varlite.inference import compile_blocks
@@ -502,3 +502,24 @@ def test_labels_may_be_any_iterable_of_whole_numbers_or_of_names(model, tokenize
     with pytest.raises(ValueError, match=r"no class 'cat': classes are a, b, .*, or numbers from 0 to 9. Did you mean"):
         generate(model, tokenizer, ["cat"])
     assert model.scales.sides == SIDES
+
+
+def test_a_model_in_training_draws_what_it_draws_otherwise_and_goes_on_training(tokenizer):
+    model = lively_var(drop_path=0.5).double()
+    image = generate(model, tokenizer, LABELS, seeds=5)
+    model.train()
+    assert torch.equal(generate(model, tokenizer, LABELS, seeds=5), image)
+    assert model.training and model.blocks[0].training
+
+
+def test_a_tokenizer_with_other_scales_is_refused_where_a_model_cannot_take_them():
+    for kind, side in (("raster", 3), ("maskgit", 3), ("dit", 5), ("flexvar", 5)):
+        model = lively(kind, **EXAMPLES[kind][0])
+        with pytest.raises(ValueError, match="model and tokenizer must have the same scales, got"):
+            generate(model, tiny_tokenizer(scales=[1, side]), [1])
+
+
+def test_a_tokenizer_with_a_convolution_for_each_scale_takes_no_more_of_them():
+    own = tiny_tokenizer(phi_shared=0)
+    with pytest.raises(ValueError, match="scales: this tokenizer has a convolution of its own for each of 4 scales"):
+        own.encode(torch.zeros(1, 1, 10, 10), [1, 2, 3, 4, 5])

@@ -42,13 +42,16 @@ def prepare(model: Any, precision: Precision = "float32") -> Any:
 
     On a CUDA GPU the linear layers of the blocks keep the half-precision weights that `autocast` would make of them in
     every batch, and sampling becomes a graph (`Graphs`). For half precision elsewhere nothing changes: that is for
-    `autocast`. Raises ValueError for an unknown precision, for int8 with a model that is not on the CPU in float32, and
-    where this torch has no such layers.
+    `autocast`. Raises ValueError for an unknown precision or another one than before, for int8 with a model that is not
+    on the CPU in float32, and where this torch has no such layers.
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {brief(precision)}")
     if not isinstance(model, nn.Module) or not hasattr(model, "abilities"):
         raise ValueError(f"model must be a model such as varlite.load gives, got {brief(model)}")
+    before = getattr(model, "prepared", precision)
+    if before != precision:
+        raise ValueError(f"precision: this model is ready for {before} already; load it once more for {precision}")
     weight = next(model.parameters(), torch.empty(0))
     here = weight.device.type == "cpu" and weight.dtype == torch.float32
     if precision == "int8":
@@ -59,7 +62,7 @@ def prepare(model: Any, precision: Precision = "float32") -> Any:
         replace_linears(model, quantized)
     elif precision == "float32" and here and torch.backends.mkldnn.is_available():
         replace_linears(model, PackedLinear)
-        for part in [part for part in model.modules() if type(part) is FFN]:
+        for part in [part for part in model.modules() if type(part) is FFN and isinstance(part.fc1, PackedLinear)]:
             part.__class__ = PackedFFN
     if weight.is_cuda:
         if precision in ("bfloat16", "float16") and weight.dtype == torch.float32:
@@ -67,6 +70,7 @@ def prepare(model: Any, precision: Precision = "float32") -> Any:
         ready: Any = model
         if not isinstance(ready.sample, Graphs):
             ready.sample = Graphs(ready)
+    model.prepared = precision  # type: ignore[assignment]
     return model.eval()
 
 
@@ -246,7 +250,8 @@ class Graphs:
         half = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
         dials = (str(getattr(self.model.config, name)) for name in self.model.dials)
         settings = (rules.cfg, rules.top_k, rules.top_p, rules.smooth, *dials)
-        key = (id(tokenizer), len(label_B), label_B.device, settings, scales, half)
+        weights = [next(module.parameters()).data_ptr() for module in (self.model, tokenizer)]  # moved, a graph is void
+        key = (id(tokenizer), *weights, len(label_B), label_B.device, settings, scales, half)
         if key not in self.held and (key not in self.seen or not self.record(key, tokenizer, label_B, rules, scales)):
             self.seen.add(key)
             return self.sample(tokenizer, label_B, rules, scales)

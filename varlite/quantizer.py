@@ -64,6 +64,10 @@ class MultiScaleQuantizer(nn.Module):
         self.phis = nn.ModuleList(Phi(Z, phi_ratio) for _ in range(phi_shared or scales.K))
         self.phi_shared, self.znorm = phi_shared, znorm
 
+    def phis_of(self, scales: Scales) -> list[nn.Module]:
+        """The phi's that a schedule uses: of few scales not all that are shared."""
+        return [self.phis[i] for i in sorted({phi_index(k, scales.K, self.phi_shared) for k in range(scales.K)})]
+
     @without_autocast
     def nearest(self, z_XZ: torch.Tensor) -> torch.Tensor:
         """Index of the nearest code for each row: squared L2, or the largest cosine with `znorm`."""

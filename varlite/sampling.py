@@ -61,6 +61,10 @@ def generate(
     scales = model.scales if scales is None else Scales.of(scales)
     if scales != model.scales:
         require(model, "schedules")
+    if on_logits is not None:
+        require(model, "logits")
+    if smooth:
+        require(model, "smooth")
     device = device_of(model)
     label_B = check_labels(labels, model)
     check_settings(cfg, top_k, top_p, model.config.vocab)
@@ -68,7 +72,13 @@ def generate(
     rules = Rules(cfg, top_k, top_p, seed_B, generator, smooth, on_logits, on_scale)
     if generator is not None and generator.device.type != device.type:
         raise ValueError(f"generator must be on the model's device, {device}, got {generator.device}")
-    return (model.sample(tokenizer, label_B.to(device), rules, scales) + 1) / 2
+    if not model.training:
+        return (model.sample(tokenizer, label_B.to(device), rules, scales) + 1) / 2
+    model.eval()  # drop-path is for training, and would make the same seed another image
+    try:
+        return (model.sample(tokenizer, label_B.to(device), rules, scales) + 1) / 2
+    finally:
+        model.train()
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
@@ -77,7 +87,8 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 
 def check_pair(model: Model, tokenizer: VQVAE) -> None:
-    """Raises ValueError unless these are a model and a tokenizer of equal codes on one device."""
+    """Raises ValueError unless these are a model and a tokenizer of equal codes on one device; and of equal scales, but
+    for a model that takes other schedules."""
     if not isinstance(model, torch.nn.Module) or not hasattr(model, "abilities"):
         raise ValueError(f"model must be a model such as varlite.load gives, got {brief(model)}")
     if not isinstance(tokenizer, torch.nn.Module) or not hasattr(tokenizer, "to_image"):
@@ -87,6 +98,11 @@ def check_pair(model: Model, tokenizer: VQVAE) -> None:
         raise ValueError(
             "model and tokenizer must have the same codebook size (vocab) and latent channels (z), "
             f"got vocab {ours.vocab}, z {ours.z} and vocab {theirs.vocab}, z {theirs.z}"
+        )
+    maps = Scales.of(ours.scales)
+    if maps != tokenizer.scales and ("schedules" not in model.abilities or maps != model.scales):
+        raise ValueError(
+            f"model and tokenizer must have the same scales, got {maps.sides} and {tokenizer.scales.sides}"
         )
     a, b = (next(module.parameters()) for module in (model, tokenizer))
     if a.device != b.device or (a.dtype != b.dtype and not torch.is_autocast_enabled(a.device.type)):

@@ -67,8 +67,14 @@ class VQVAE(HubHabits, nn.Module):
         self.decoder = Decoder(c.channels, c.z, c.ch, c.multipliers, c.decoder_blocks)
 
     def schedule(self, scales: Scales | None) -> Scales:
-        """The scales of a call: its own, or else the tokenizer's."""
-        return self.scales if scales is None else Scales.of(scales)
+        """The scales of a call: its own, or else the tokenizer's. Raises ValueError for more than it can serve."""
+        found = self.scales if scales is None else Scales.of(scales)
+        if self.config.phi_shared == 0 and len(self.quantizer.phis) < found.K:
+            raise ValueError(
+                f"scales: this tokenizer has a convolution of its own for each of {len(self.quantizer.phis)} scales, "
+                f"got {found.K}"
+            )
+        return found
 
     @property
     def stride(self) -> int:

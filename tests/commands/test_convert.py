@@ -42,3 +42,12 @@ def test_a_checkpoint_is_converted_there_and_back(varlite, tmp_path):
 def test_a_wrong_argument_is_refused_before_any_work(refused, tmp_path, arguments, message):
     (tmp_path / "a-folder.pth").mkdir()
     refused(["convert", *arguments], message)
+
+
+def test_what_a_published_file_says_itself_is_not_asked_for(varlite, tmp_path):
+    torch.save(to_published(lively_var()), tmp_path / "a.pth")
+    for option, message in ((["--scales", 1, 2], "scales: a.pth says itself, scales are [1, 2, 3, 5]"),
+                            (["--heads", 1], "heads: a.pth says itself, 2 heads")):  # fmt: skip
+        status, _, said = varlite("convert", "a.pth", "b.safetensors", *option)
+        assert status == 1 and message in said and not (tmp_path / "b.safetensors").exists()
+    assert varlite("convert", "a.pth", "b.safetensors", "--heads", 2)[0] == 0

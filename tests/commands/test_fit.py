@@ -15,6 +15,8 @@ def test_the_command_hands_its_words_to_the_function(varlite, tmp_path, monkeypa
 @pytest.mark.parametrize(("words", "message"), [
     (["few"], "data: few has 12 pictures, too few to learn from: at least 20 are needed"),
     (["few", "--minutes", "-1"], "minutes must be positive, got -1"),
+    (["few", "--minutes", "nan"], "minutes must be positive, got nan"),
+    (["few", "--minutes", "inf"], "minutes must be positive, got inf"),
     (["few", "--size", "17"], "size must be a multiple of 4 from 16 to 48"),
     (["nothing"], "data: nothing is neither the name of a dataset"),
     (["few", "--out", "a-file"], "out: a-file is a file, and a folder is needed there"),

@@ -258,3 +258,29 @@ def test_a_model_in_a_published_file_is_sampled_by_the_name_of_the_file(varlite,
         assert varlite("sample", "--model", name, *settings, "--out", tmp_path / folder)[0] == 0
     (a,), (b,) = (list((tmp_path / folder).glob("*.png")) for folder in "ab")
     assert abs(pixels(a) - pixels(b)).max() <= 1
+
+
+def test_what_a_model_cannot_do_is_refused_and_earlier_images_stay(varlite, tmp_path):
+    common = ["--classes", "0,1", "--num-per-class", 1, "--out", "kept"]
+    assert varlite("sample", *common)[0] == 0
+    before = files(tmp_path / "kept")
+    raster, dit = "fashion-raster-d4", "fashion-dit-d4"
+    for name, option in ((raster, ["--smooth"]), (dit, ["--smooth"]), (raster, ["--ssg", "0.5"]), (dit, ["--ssg", 1])):
+        status, _, stderr = varlite("sample", "--model", name, *common, *option)
+        assert status == 1 and ("mixtures of codes" in stderr or "one scale" in stderr or "no logits" in stderr)
+        assert files(tmp_path / "kept") == before
+
+
+def test_a_strip_is_drawn_a_batch_at_a_time(varlite, model, tmp_path, monkeypatch):
+    sizes, generate = [], sampling.generate
+
+    def counted(model, tokenizer, labels, **settings):
+        sizes.append(len(labels))
+        return generate(model, tokenizer, labels, **settings)
+
+    monkeypatch.setattr(sampling, "generate", counted)
+    common = ["sample", "--model", model, "--num-per-class", 1, "--out", tmp_path / "out"]
+    for batch in (1, 2):
+        assert varlite(*common, "--batch", batch, "--strip", tmp_path / f"{batch}.png")[0] == 0
+    assert sizes == [1, 1, 1, 1, 2, 2]  # samples, then the strip
+    assert (abs(pixels(tmp_path / "1.png") - pixels(tmp_path / "2.png")) <= 1).all()

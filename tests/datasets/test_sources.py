@@ -207,6 +207,8 @@ def test_an_npz_may_have_a_test_split_and_labels_that_are_names(folder, tmp_path
     ({"images": None}, "it must hold images and labels, and holds labels"),
     ({"images": np.zeros((4, 8, 8))}, "images must be bytes"),
     ({"images": np.zeros((4, 8, 8, 2), np.uint8)}, r"images must be .* got \(4, 8, 8, 2\)"),
+    ({"images": np.zeros((), np.uint8)}, r"images must be \(N, H, W\), .* got \(\)"),
+    ({"images": np.zeros((4, 0, 8), np.uint8)}, r"images must have pixels, got \(4, 0, 8\)"),
     ({"labels": np.arange(3)}, "4 images have 3 labels"),
     ({"labels": np.array([0, 1, 2, 3]), "classes": ["a", "b"]}, "labels are from 0 to 3, and there are 2 names"),
     ({"labels": np.ones(4) / 2}, "labels must be whole numbers or names, got float64"),
@@ -310,3 +312,13 @@ def test_an_npz_whose_compressed_bytes_are_damaged_is_refused(tmp_path):
     (tmp_path / "x.npz").write_bytes(whole)
     with pytest.raises(ValueError, match=r"data: .*x.npz cannot be used: Error -3 while decompressing"):
         open_dataset(str(tmp_path / "x.npz"), "train", (8, 8), 1)
+
+
+def test_a_list_of_whole_paths_may_lie_below_a_link(folder, tmp_path):
+    (tmp_path / "far" / "away" / "disk").mkdir(parents=True)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "runs").symlink_to(tmp_path / "far" / "away" / "disk")
+    lines = [f"{path},{path.parent.name}" for path in sorted(folder.glob("*/*.png"))]
+    (tmp_path / "home" / "runs" / "x.csv").write_text("path,label\n" + "\n".join(lines))
+    data = opened(tmp_path / "home" / "runs" / "x.csv")
+    assert data["train"].images(torch.arange(4)).float().std() > 0 and not data["train"].skipped

@@ -60,3 +60,18 @@ def test_classes_are_counted_by_sub_folder_by_file_name_or_by_the_labels_of_an_n
     np.savez(tmp_path / "a.npz", arr_0=np.zeros((3, 4, 4, 3), np.uint8), arr_1=np.array([2, 0, 2]))
     assert Npz(tmp_path / "a.npz").class_counts == {"0": 1, "1": 0, "2": 2}
     assert set(Split("fashion").class_counts.values()) == {1000}
+
+
+@pytest.mark.parametrize(
+    ("mu", "sigma", "complaint"),
+    [
+        (np.full(4, np.nan), np.eye(4), "mu or sigma holds NaN or infinity"),
+        (np.zeros(4), np.ones(4), r"mu must be numbers \(X,\) and sigma \(X, X\), got float64 \(4,\) and \(4,\)"),
+        (np.zeros(()), np.zeros(()), r"mu must be numbers \(X,\)"),
+        (np.zeros(4, int), np.eye(4), r"mu must be numbers \(X,\) and sigma \(X, X\), got int64"),
+    ],
+)
+def test_statistics_that_are_none_are_refused_before_anything_is_scored(tmp_path, mu, sigma, complaint):
+    np.savez(tmp_path / "a.npz", mu=mu, sigma=sigma)
+    with pytest.raises(ValueError, match=rf"a.npz is not an npz of ADM's evaluator \({complaint}"):
+        Npz(tmp_path / "a.npz")

@@ -141,3 +141,21 @@ def test_real_images_are_nearer_than_reconstructions_and_nearest_where_the_refer
         for split, tokenizer in (("test", None), ("train", None), ("train", vq))
     )
     assert held < floor < reconstructed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": ("classify",), "ssg": 3.0}, "ssg: classify looks at test images and draws no samples"),
+        ({"metrics": ("classify",), "seed": 1}, "seed: classify looks at test images"),
+        ({"metrics": ("classify",), "against": (Path("x.json"),)}, "against: classify looks at test images"),
+        ({"metrics": ("classify",), "dials": ("foo=3",), "num": 2}, "dials: .* no dial"),
+        ({"model": "fashion-classifier", "num": 7}, "num: of a classifier no samples are scored; leave it out"),
+        ({"model": "fashion-classifier", "cfg": 3.0}, "cfg: of a classifier no samples are scored"),
+        ({"model": "fashion-vq", "precision": "int8"}, "precision: of a tokenizer no samples are scored"),
+        ({"model": "still-vq", "num": 10}, "num: of a tokenizer no samples are scored"),
+    ],
+)
+def test_an_option_without_a_use_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_any(Request(**options))

@@ -126,3 +126,9 @@ def test_statistics_of_other_features_and_too_few_neighbours_are_refused():
         precision_recall(gaussian(3), gaussian())
     with pytest.raises(ValueError, match=r"logits must be \(N, X\) with N of at least 10"):
         inception_score(gaussian(9))
+
+
+def test_a_distance_of_nothing_that_is_a_number_is_no_zero():
+    some = {"mu": np.zeros(3), "sigma": np.eye(3)}
+    with pytest.raises(ValueError, match="statistics: mean or covariance of one of them holds NaN or infinity"):
+        frechet_distance(some, some | {"mu": np.full(3, np.nan)})

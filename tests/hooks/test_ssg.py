@@ -54,6 +54,12 @@ def test_no_strength_is_plain_sampling_and_more_gives_other_pictures():
     assert torch.equal(plain, none) and not torch.equal(plain, some)
 
 
+def test_the_hook_by_itself_refuses_a_model_of_one_scale():
+    raster = examples.lively_raster()
+    with pytest.raises(ValueError, match="ssg: it moves away from the scale before, and this model has one scale"):
+        generate(raster, examples.one_scale_tokenizer(), [1], on_logits=SSG(2.0))
+
+
 def test_a_wrong_strength_and_a_model_of_one_scale_are_refused():
     assert ssg_for(examples.tiny_var(), 0) is None and isinstance(ssg_for(examples.tiny_var(), 0.3), SSG)
     for strength in (-0.1, float("inf"), float("nan"), "much"):

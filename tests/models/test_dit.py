@@ -194,8 +194,10 @@ def test_latents_that_are_kept_go_through_sampling_with_their_own_noise_of_the_t
 
 def test_what_it_does_not_know_is_refused():
     model = lively("dit")
-    with pytest.raises(ValueError, match="model: DiT draws no codes, and so has no logits to change"):
+    with pytest.raises(ValueError, match="model: DiT cannot pass on mixtures of codes"):
         generate(model, tokenizer_for(model), [1], smooth=True)
+    with pytest.raises(ValueError, match="model: DiT draws no codes, and so has no logits to change"):
+        generate(model, tokenizer_for(model), [1], on_logits=print)
     for wrong, message in [
         ({"steps": 0}, "steps must be at least 1"),
         ({"solver": "rk4"}, "solver euler or heun"),
@@ -205,3 +207,15 @@ def test_what_it_does_not_know_is_refused():
         with pytest.raises(ValueError, match=message):
             dit_config(**wrong)
     assert asdict(dit_config(scales=[4]))["scales"] == [4]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_it_draws_and_edits_in_half_precision(dtype):
+    model, tokenizer = (module.to(dtype) for module in (lively("dit"), tokenizer_for(lively("dit"))))
+    exact, same_tokenizer = lively("dit"), tokenizer_for(lively("dit"))
+    images = generate(model, tokenizer, [1, 2], seeds=0)
+    assert images.dtype == dtype and images.isfinite().all()
+    assert (images.float() - generate(exact, same_tokenizer, [1, 2], seeds=0)).abs().mean() < 0.1
+    keep_hw = torch.ones(model.scales.last).bool()
+    keep_hw[:2] = False
+    assert edit(model, tokenizer, torch.zeros(1, 1, 10, 10, dtype=dtype), keep_hw, [1], seeds=0).dtype == dtype

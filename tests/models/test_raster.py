@@ -56,7 +56,7 @@ def test_guidance_is_the_same_for_every_token_and_none_is_the_condition_alone():
 
 def test_what_makes_no_sense_for_it_is_refused():
     model, tokenizer = lively_raster(), one_scale_tokenizer()
-    with pytest.raises(ValueError, match="a raster model draws code after code"):
+    with pytest.raises(ValueError, match="model: Raster cannot pass on mixtures of codes: leave out smooth"):
         generate(model, tokenizer, [1], smooth=True)
     with pytest.raises(ValueError, match="model: Raster cannot be edited"):
         edit(model, tokenizer, torch.zeros(1, 1, 10, 10), torch.ones(5, 5), [1])

@@ -5,7 +5,7 @@ from examples import SIDES, lively, random_tokens, tiny_tokenizer
 from varlite.models import KINDS
 from varlite.scales import Scales
 from varlite.training import new_codes
-from varlite.training.new_codes import carry_over, check_new_codes, takes_new_codes
+from varlite.training.new_codes import carry_over, check_new_codes, same_codes, takes_new_codes
 
 CARRIED = ["var", "mvar", "markov"]
 
@@ -79,3 +79,25 @@ def test_the_kinds_with_inputs_like_vars_take_new_codes():
 def test_schedules_that_have_too_little_in_common_are_refused(sides):
     with pytest.raises(ValueError, match=r"start: .* x needs its first scale and one more in common with it; scales"):
         check_new_codes("x", Scales.of(sides), Scales.of(SIDES))
+
+
+def test_codes_of_a_tokenizer_that_was_trained_on_mean_the_same_and_those_of_another_do_not():
+    vq = tiny_tokenizer()
+    trained_on = tiny_tokenizer()
+    with torch.no_grad():
+        trained_on.quantizer.codebook.weight.add_(0.02 * torch.randn(32, 8))
+    assert same_codes(vq, vq) and same_codes(trained_on, vq)
+    renamed = tiny_tokenizer()
+    with torch.no_grad():
+        renamed.quantizer.codebook.weight.copy_(vq.quantizer.codebook.weight[torch.randperm(32)])
+    for other in (renamed, tiny_tokenizer(1), tiny_tokenizer(vocab=40), tiny_tokenizer(scales=[1, 2, 4, 5])):
+        assert not same_codes(other, vq)
+
+
+def test_a_schedule_may_repeat_its_first_side():
+    begun, vq, sides = lively("var"), tiny_tokenizer(), [1, 1, 2, 3, 5]
+    other = tiny_tokenizer(1, scales=sides)
+    model = KINDS["var"].model(KINDS["var"].config(**vars(begun.config) | {"scales": sides}))
+    tokens = [(torch.cat(random_tokens(sides, 8), 1), torch.cat(random_tokens(SIDES, 8), 1))]
+    carry_over(model, begun, (other, vq), tokens)
+    assert model.head.linear.weight.isfinite().all()

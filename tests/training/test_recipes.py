@@ -63,3 +63,10 @@ def test_a_recipe_that_makes_no_sense_is_refused(recipe, text, message):
 def test_every_preset_is_within_the_ranges_of_its_recipe():
     for row in [*MODELS.values(), *TOKENIZERS.values()]:
         assert override(row.recipe, Options()) == row.recipe
+
+
+def test_an_entry_that_is_given_twice_is_refused():
+    with pytest.raises(ValueError, match="recipe: steps is given twice, 1 and 2"):
+        override(VAR, Options(steps=1, recipe=("steps=2",)))
+    with pytest.raises(ValueError, match=r"recipe: ema is given twice, 0\.5 and 0\.9"):
+        override(VAR, Options(recipe=("ema=0.5", "ema=0.9")))

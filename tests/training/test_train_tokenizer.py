@@ -10,6 +10,7 @@ from varlite import load_tokenizer
 from varlite.datasets.pixels import to_bytes
 from varlite.evaluation.validation import validate_tokenizer
 from varlite.presets import TOKENIZERS
+from varlite.training import loop
 from varlite.training import train_tokenizer as stage1
 from varlite.training.options import Options
 from varlite.training.train_tokenizer import train_tokenizer
@@ -85,3 +86,40 @@ def test_images_that_vanish_while_training_are_replaced_and_counted(trained, pre
 def test_codes_can_be_kept_only_of_a_start(presets, tmp_path):
     with pytest.raises(ValueError, match="start=kept keeps the codes of the tokenizer given as start"):
         train_tokenizer("tiny-vq", "fashion", tmp_path / "out", Options(recipe=("start=kept",)))
+
+
+def stopped_after(step):
+    """Makes a training end, after it has saved, once so many steps are done."""
+    step_of = stage1.TokenizerTraining.step
+
+    def stop(self, number):
+        if number == step:
+            raise KeyboardInterrupt
+        return step_of(self, number)
+
+    return stop
+
+
+@pytest.mark.parametrize("stop", [3, 7])
+def test_a_stop_before_or_after_the_adversary_joins_changes_nothing(trained, presets, tmp_path, monkeypatch, stop):
+    monkeypatch.setattr(loop, "EVERY", loop.Every(log=5, save=1, validate=20))
+    recipe = ("gan=0.5", "gan_from=0.5", "warmup=1", "reseed=false")
+    options, data = Options(device="cpu", steps=10, recipe=recipe), str(trained / "images")
+    whole = load_tokenizer(train_tokenizer("tiny-vq", data, tmp_path / "whole", options))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage1.TokenizerTraining, "step", stopped_after(stop))
+        train_tokenizer("tiny-vq", data, tmp_path / "stopped", options)
+    resumed = load_tokenizer(train_tokenizer("tiny-vq", data, tmp_path / "stopped", options))
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_schedule_that_leaves_some_phis_out_can_be_trained_and_resumed(trained, presets, tmp_path, monkeypatch):
+    two = replace(TOKENIZERS["tiny-vq"], config=tokenizer_config(scales=[1, 5]))
+    monkeypatch.setitem(TOKENIZERS, "tiny-two", two)
+    monkeypatch.setattr(loop, "EVERY", loop.Every(log=5, save=1, validate=20))
+    options, data = Options(device="cpu", steps=6), str(trained / "images")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage1.TokenizerTraining, "step", stopped_after(3))
+        train_tokenizer("tiny-two", data, tmp_path / "out", options)
+    assert load_tokenizer(train_tokenizer("tiny-two", data, tmp_path / "out", options)).scales.sides == [1, 5]

@@ -18,6 +18,7 @@ from examples import (
 
 from varlite import load
 from varlite.checkpoints import load as pretrained
+from varlite.datasets.batches import first_of_all
 from varlite.datasets.tokens import cache_tokens
 from varlite.evaluation.validation import validate_transformer
 from varlite.io.files import read_model
@@ -25,6 +26,7 @@ from varlite.io.locks import hold
 from varlite.models import KINDS
 from varlite.presets import MODELS, TOKENIZERS, TransformerRecipe
 from varlite.tokenizer import VQVAE, fingerprint
+from varlite.training import starting
 from varlite.training import train_transformer as stage2
 from varlite.training.engine import Engine
 from varlite.training.options import Options
@@ -86,8 +88,10 @@ def test_validation_drops_no_label_and_averages_over_all_tokens(cached):
     wrong_BL = (logits_BLV.argmax(-1) != idx_BL).float()
     assert scores["val_error"] == pytest.approx(wrong_BL.mean().item(), rel=1e-5)
     assert scores["val_error_last"] == pytest.approx(wrong_BL[:, -25:].mean().item(), rel=1e-5)
-    few = validate_transformer(model, tokenizer, cache, n=7)
-    assert few["val_error"] == pytest.approx(wrong_BL[:7].mean().item(), rel=1e-5)
+    few = validate_transformer(model, tokenizer, cache, n=4)  # of a folder, which is sorted, some of every class
+    spread = first_of_all(cache.labels, 4)
+    assert cache.labels[spread].tolist() == [0, 0, 1, 1]
+    assert few["val_error"] == pytest.approx(wrong_BL[spread].mean().item(), rel=1e-5)
 
 
 def test_a_short_training_learns_the_tokens_and_the_classes(trained):
@@ -212,6 +216,58 @@ def test_a_start_goes_on_with_the_codes_of_another_tokenizer(trained, presets, t
     (before, _), (after, vq) = load(trained / "var"), load(tmp_path / "out")
     assert (after.config.vocab, after.config.z, vq.scales.sides) == (40, 6, [1, 2, 4, 5])
     assert changed(before.blocks, after.blocks) == []
+
+
+def test_codes_with_other_numbers_are_fitted_and_not_again_after_a_stop(
+    trained, presets, tmp_path, capsys, monkeypatch
+):
+    _, renamed = load(trained / "var")
+    with torch.no_grad():
+        codes_VZ = renamed.quantizer.codebook.weight
+        codes_VZ.copy_(codes_VZ[torch.randperm(32)])
+    renamed.save_pretrained(tmp_path / "vq")
+    file, out = tmp_path / "vq" / "tokenizer.safetensors", tmp_path / "out"
+    start = {"tokenizer": file, "start": str(trained / "var")}
+    options = Options(device="cpu", steps=9, lr=1e-12, recipe=("ema=0",))
+
+    def stop(run, *_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "finish", stop)
+        stage2.train("tiny-var", str(trained / "images"), out, options=options, **start)
+    assert "codes fitted on" in capsys.readouterr().err and (out / "checkpoint.pt").exists()
+    monkeypatch.setattr(starting, "carry_over", stop)
+    stage2.train("tiny-var", str(trained / "images"), out, options=options, **start)
+    first, *_ = (json.loads(line) for line in (out / "log.jsonl").read_text().splitlines())
+    assert first["codes"].startswith("fitted on")
+
+
+@pytest.mark.parametrize(("preset", "kinds"), [("tiny-markov", "a var, and preset tiny-markov a markov")])
+def test_a_start_of_another_kind_is_refused(trained, presets, tmp_path, monkeypatch, preset, kinds):
+    config = KINDS["markov"].config(**vars(var_config()))
+    monkeypatch.setitem(MODELS, preset, replace(MODELS["tiny-var"], config=config))
+    with pytest.raises(ValueError, match=f"start: .* is {kinds}: it must be of one kind"):
+        stage2.train(preset, str(trained / "images"), tmp_path / "out", start=str(trained / "var"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_two_sizes_are_cut_alike_for_the_fit(trained, presets, tmp_path, monkeypatch):
+    tiny_tokenizer(1, multipliers=(1, 2, 2), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 1, 1)).save_pretrained(
+        tmp_path
+    )
+    opened, seen = stage2.open_dataset, []
+
+    def watched(data, split, size, channels, unreadable, as_published):
+        seen.append((split, size, as_published))
+        return opened(data, split, size, channels, unreadable, as_published=as_published)
+
+    monkeypatch.setattr(stage2, "open_dataset", watched)
+    stage2.train(
+        "tiny-var", str(trained / "images"), tmp_path / "out", tokenizer=tmp_path / "tokenizer.safetensors",
+        start=str(trained / "var"), options=Options(device="cpu", steps=1),
+    )  # fmt: skip
+    assert seen[2:] == [("train", (20, 20), True), ("train", (10, 10), True)]
 
 
 def test_a_start_with_no_scales_in_common_is_refused(trained, presets, tmp_path):

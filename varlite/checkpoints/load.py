@@ -263,9 +263,14 @@ def _open_either(source: Path, scales: list | None, heads: int | None) -> tuple[
         return open_ours(source)
     tensors, config = read_pth(source), None
     if "quantize.embedding.weight" in tensors:
+        if heads:
+            raise ValueError(f"heads: {source} is a tokenizer, which has none; leave it out")
         config = tokenizer_config(tensors, source, Scales.of(scales or TokenizerConfig().scales))
         return {"kind": "tokenizer", "config": asdict(config)}, _fill(VQVAE, config, tensors, source)
     config = transformer_config(tensors, source, heads)
+    if scales or heads not in (None, config.heads):
+        given = f"scales are {Scales.of(config.scales).sides}" if scales else f"{config.heads} heads"
+        raise ValueError(f"{'scales' if scales else 'heads'}: {source} says itself, {given}; leave it out")
     about = {"kind": kind_of(config).name, "config": asdict(config)}
     if tokenizer := fitting_tokenizer(config):
         about["tokenizer"] = tokenizer

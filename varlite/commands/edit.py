@@ -87,8 +87,11 @@ def edit(
     elif box is not None:
         keep_hw = read_box(box, task, scales)
     check_mask(keep_hw, scales, size, thin or refine)
-    for ability in ("editing", "likelihood") if refine else ("editing",):
-        require(transformer, ability, model.model)
+    require(transformer, "editing", model.model)
+    if refine:
+        require(transformer, "likelihood", model.model)
+    if sampling.smooth:
+        require(transformer, "smooth", model.model)
     number, class_name = parse_label(label, model.classes(transformer.config.classes))
     check_settings(sampling.cfg, sampling.top_k, sampling.top_p, transformer.config.vocab)
 

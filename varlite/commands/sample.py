@@ -63,6 +63,7 @@ def sample(
     from varlite.inference import autocast, check_compiler, compile_blocks, prepare
     from varlite.io.files import write_json
     from varlite.io.pictures import read_png, save_png, tile
+    from varlite.models import require
     from varlite.sampling import check_settings, generate, generate_many
 
     check_counts(num_per_class=num_per_class, batch=batch)
@@ -84,6 +85,8 @@ def sample(
     known = model.classes(transformer.config.classes)
     chosen = parse_classes(classes, known)
     check_settings(sampling.cfg, sampling.top_k, sampling.top_p, transformer.config.vocab)
+    if sampling.smooth:
+        require(transformer, "smooth", model.model)
     settings = vars(sampling) | {"on_logits": ssg_for(transformer, ssg)}
     if keep < 1:
         check_judge(transformer, tokenizer)
@@ -123,11 +126,14 @@ def sample(
         columns = range(min(num_per_class, GRID_COLUMNS))
         save_png(grid, tile([[read_png(out / sample_name(c, i)) for i in columns] for c in chosen]))
     if strip is not None:
-        after: list[torch.Tensor] = []
-        settings["on_scale"] = lambda step: after.append(to_bytes(step.image().float()).cpu())
-        with autocast(device, model.precision):
-            generate(transformer, tokenizer, chosen, seeds=seed, **settings)
-        save_png(strip, tile([list(row) for row in zip(*after, strict=True)]))
+        rows: list[list[torch.Tensor]] = []
+        for some in (chosen[i : i + batch] for i in range(0, len(chosen), batch)):
+            after: list[torch.Tensor] = []
+            settings["on_scale"] = lambda step, after=after: after.append(to_bytes(step.image().float()).cpu())
+            with autocast(device, model.precision):
+                generate(transformer, tokenizer, some, seeds=seed, **settings)
+            rows += [list(row) for row in zip(*after, strict=True)]
+        save_png(strip, tile(rows))
     cost = f", kept of {len(chosen) * drawn_for(num_per_class, keep)} drawn" if keep < 1 else ""
     print(f"{total} images in {out}{cost}" + "".join(f", {path}" for path in (grid, strip) if path))
 

@@ -30,7 +30,7 @@ class ListedImages(ImageFiles):
 
     def __init__(self, path: Path, split: str, size: tuple[int, int], channels: int, unreadable: float = 0.25):
         names, labels, splits = read_list(path)
-        root = path.absolute().parent
+        root = Path(os.path.realpath(path.parent))  # a way up from a link leads elsewhere
         names = [os.path.relpath(name, root) if os.path.isabs(name) else name for name in names]
         train, test = split_rows(splits) if splits else ([], [])
         if not train:

@@ -42,9 +42,9 @@ class NpzImages(InMemory):
                 images, labels = file[pair[0]], np.ravel(file[pair[1]])
                 of_train = labels if pair == train else np.ravel(file[train[1]])
                 names = [str(name) for name in np.ravel(file["classes"])] if "classes" in file.files else []
+            self.all_images = _in_order(images)
             if len(images) != len(labels):
                 raise ValueError(f"{len(images)} images have {len(labels)} labels")
-            self.all_images = _in_order(images)
             self.classes, numbers = _numbered(of_train, labels, names)
         except (zipfile.BadZipFile, zlib.error, KeyError, OSError, ValueError, EOFError) as error:
             raise ValueError(f"data: {path} cannot be used: {error}") from None
@@ -76,6 +76,8 @@ def _in_order(images: np.ndarray) -> torch.Tensor:
     """(N, channels, H, W) of bytes in any order of axes."""
     if images.dtype != np.uint8:
         raise ValueError(f"images must be bytes (uint8), got {images.dtype}")
+    if 0 in images.shape[1:]:
+        raise ValueError(f"images must have pixels, got {images.shape}")
     if images.ndim == 3:
         return torch.from_numpy(images)[:, None]
     if images.ndim == 4 and images.shape[3] in (1, 3):

@@ -207,13 +207,13 @@ def first_of_test_split(
 def classify(request: Request, data: str = "fashion", device: str | torch.device = "cpu") -> dict[str, Any]:
     """Classify test images of `data` by the likelihoods of a model; a record as `evaluate` gives.
 
-    Of `request`, model, weights, num, batch and precision count. Scores: accuracy with a 95 % interval, accuracy and
-    information with the first steps alone, information of single tokens, confusion, seconds an image.
+    Of `request`, model, weights, dials, num, batch and precision count. Scores: accuracy with a 95 % interval, accuracy
+    and information with the first steps alone, information of single tokens, confusion, seconds an image.
     Raises ValueError for a model that gives no likelihood, for other metrics beside, and as `first_of_test_split` does.
     """
     if request.metrics != ("classify",) or request.images is not None or request.samples is not None:
         raise ValueError("metrics: classify is of a model and of test images, not of samples: ask for it alone")
-    model, tokenizer = load(request.model, request.weights, device=device)
+    model, tokenizer = load(request.model, request.weights, device=device, dials=request.dials)
     require(model, "likelihood", request.model)
     prepare(model, request.precision)
     dataset, images, label_N = first_of_test_split(data, request.num, model, tokenizer)

@@ -119,6 +119,7 @@ class Npz:
                 for layer, end in (("pool", ""), ("spatial", "_s")):
                     if {f"mu{end}", f"sigma{end}"} <= set(file.files):
                         self.statistics[layer] = {"mu": file[f"mu{end}"], "sigma": file[f"sigma{end}"]}
+                        check_moments(**self.statistics[layer])
                 if "arr_0" in file.files:
                     self._open()
                 if "arr_1" in file.files and file["arr_1"].dtype.kind in "iu" and file["arr_1"].ndim == 1:
@@ -147,6 +148,14 @@ class Npz:
         self._file.seek(self._start + rows.start * int(np.prod(shape[1:])))
         data = self._file.read(int(np.prod(shape)))
         return torch.from_numpy(np.frombuffer(data, np.uint8).copy()).view(shape).permute(0, 3, 1, 2)
+
+
+def check_moments(mu: np.ndarray, sigma: np.ndarray) -> None:
+    """Raises ValueError unless these are the mean (X,) and the covariance (X, X) of features, without NaN."""
+    if mu.ndim != 1 or sigma.shape != mu.shape * 2 or mu.dtype.kind != "f" or sigma.dtype.kind != "f":
+        raise ValueError(f"mu must be numbers (X,) and sigma (X, X), got {mu.dtype} {mu.shape} and {sigma.shape}")
+    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise ValueError("mu or sigma holds NaN or infinity")
 
 
 class Split:

@@ -1,6 +1,6 @@
 """The scores of a model of any sort, transformer, tokenizer or classifier: printed, and written on its card."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,7 @@ def evaluate_any(
         data = trained_on(request)
     still = issubclass(DATASETS.get(data, object), StillLife)
     judged = kind not in ("tokenizer", "reader", *CLASSIFIERS) and data == "fashion"
-    if not judged and "classify" not in request.metrics:
-        check_of_samples(request, data, kind)
+    check_options(request, data, kind, judged)
     if "classify" in request.metrics:
         result = classify(request, data, device)
         report(result)
@@ -127,14 +126,39 @@ def trained_on(request: Request) -> str:
     return read_card(request.model).get("training", {}).get("data", "fashion")
 
 
-def check_of_samples(request: Request, data: str, kind: str | None) -> None:
-    """Raises ValueError for options of the scores that only pictures, or samples of fashion, have."""
-    default, what = Request(), f"on the data {data} no network compares samples with pictures"
-    if data == "fashion":
-        what = f"of a {kind} no samples are scored"
-    for name in ("images", "metrics", "features", "samples", "against", "inception", "reference"):
+OF_SAMPLES = ("images", "metrics", "features", "samples", "against", "inception", "reference")  # and of pictures
+DRAWN = ("seed", "cfg", "top_k", "top_p", "ssg")  # how samples are drawn
+
+
+def check_options(request: Request, data: str, kind: str | None, judged: bool) -> None:
+    """Raises ValueError for an option that the scores to be computed have no use for."""
+    if "classify" in request.metrics:
+        refuse(
+            request,
+            ("features", "against", "inception", "reference", *DRAWN),
+            "classify looks at test images and draws no samples",
+        )
+    elif not judged:
+        of_kind = f"of a {kind} no samples are scored"
+        refuse(request, OF_SAMPLES, of_kind if data == "fashion" else of_data(data))
+        if kind == "tokenizer":
+            refuse(request, (*DRAWN, "precision", "dials", *(["num"] * (data != "fashion"))), of_kind)
+        elif kind == "reader" or kind in CLASSIFIERS:
+            refuse(request, (*DRAWN, "precision", "dials", "num"), of_kind)
+        elif not issubclass(DATASETS.get(data, object), StillLife):
+            refuse(request, (*DRAWN, "num"), of_data(data))
+
+
+def of_data(data: str) -> str:
+    return f"on the data {data} no network compares samples with pictures"
+
+
+def refuse(request: Request, names: Iterable[str], why: str) -> None:
+    """Raises ValueError for the first of these options that was given."""
+    default = Request()
+    for name in names:
         if getattr(request, name) != getattr(default, name):
-            raise ValueError(f"{name}: {what}; leave it out")
+            raise ValueError(f"{name}: {why}; leave it out")
 
 
 def on_test_split(

@@ -37,9 +37,9 @@ class Samples:
         prepare(self.model, precision)
         check_settings(settings["cfg"], settings["top_k"], settings["top_p"], self.model.config.vocab)
         plain = {name: value for name, value in settings.items() if name != "ssg"}
-        self.watch = DrawnTokens()
-        hooks = {"on_logits": ssg_for(self.model, settings.get("ssg", 0.0)), "on_scale": self.watch}
-        self.seed, self.settings, self.precision, self.device = seed, plain | hooks, precision, device
+        self.watch: DrawnTokens | None = None
+        hook = {"on_logits": ssg_for(self.model, settings.get("ssg", 0.0))}
+        self.seed, self.settings, self.precision, self.device = seed, plain | hook, precision, device
         path, count = weights_file(name, weights), self.model.config.classes
         self.num_classes, self.classes = count, tuple(class_names(name, weights))
         self.labels = class_balanced(default_num(count) if num is None else num, count)
@@ -54,6 +54,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def keep_tokens(self) -> None:
+        """From now on `watch` keeps the tokens of a batch. Without it a GPU may draw by a recorded graph."""
+        self.watch = DrawnTokens()
+
     def number(self, i: int) -> int:
         """Number of image i within its class."""
         return i // self.num_classes
@@ -62,7 +66,7 @@ class Samples:
         label_B = torch.as_tensor(self.labels[rows])
         seeds = image_seeds(self.seed, label_B, torch.tensor([self.number(i) for i in range(rows.start, rows.stop)]))
         with autocast(self.device, self.precision):
-            images = generate(self.model, self.tokenizer, label_B, seeds=seeds, **self.settings)
+            images = generate(self.model, self.tokenizer, label_B, seeds=seeds, on_scale=self.watch, **self.settings)
         return to_bytes(images.float()).cpu()
 
 

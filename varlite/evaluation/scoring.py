@@ -100,6 +100,8 @@ class Task:
             self.request = request = replace(request, num=len(self.images))
         metrics = choose_metrics(request, features, self.images, self.reference)
         self.panel = PANEL in metrics
+        if self.panel and isinstance(self.images, Samples):
+            self.images.keep_tokens()
         self.metrics = tuple(name for name in metrics if name != PANEL)
         if request.against and not self.panel:
             raise ValueError("against: the verdict takes the metric panel, which is not asked for, or cannot be had")

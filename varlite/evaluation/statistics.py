@@ -9,6 +9,7 @@ where its functions need all rows in memory at once, ours go through them in blo
 (tests/evaluation/test_statistics.py).
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -58,7 +59,10 @@ def frechet_distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> floa
     a, b = ({name: np.asarray(x[name], np.float64) for name in ("mu", "sigma")} for x in (a, b))
     if a["mu"].shape != b["mu"].shape:
         raise ValueError(f"statistics of different features: {len(a['mu'])} of them and {len(b['mu'])}")
-    return max(0.0, fid_statistics_to_metric(a, b, False)["frechet_inception_distance"])
+    distance = fid_statistics_to_metric(a, b, False)["frechet_inception_distance"]
+    if not math.isfinite(distance):
+        raise ValueError("statistics: mean or covariance of one of them holds NaN or infinity")
+    return max(0.0, distance)
 
 
 def kid(

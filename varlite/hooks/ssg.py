@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from varlite.drawing import Step
 from varlite.io.checks import brief
-from varlite.models import Model
+from varlite.models import Model, require
 
 
 class SSG:
@@ -37,6 +37,8 @@ class SSG:
 
     def __call__(self, step: Step) -> None:
         logits_BlV, k, shapes = step.logits_BlV, step.k, step.scales.shapes
+        if self.strength and len(shapes) < 2:
+            raise ValueError("ssg: it moves away from the scale before, and this model has one scale")
         if k > 0:
             prior_BlV = enlarge(self._before, shapes[k - 1], shapes[k])
             step.logits_BlV = torch.lerp(prior_BlV, logits_BlV, 1 + self.strength)
@@ -48,6 +50,7 @@ def ssg_for(model: Model, strength: float) -> SSG | None:
     hook = SSG(strength)
     if strength == 0:
         return None
+    require(model, "logits")
     if model.scales.K < 2:
         raise ValueError(f"ssg: it moves away from the scale before, and {type(model).__name__} has one scale")
     return hook

@@ -30,7 +30,7 @@ from varlite.io.records import read_record
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
-Ability = Literal["cache", "guidance", "logits", "editing", "schedules", "likelihood", "published names"]
+Ability = Literal["cache", "guidance", "logits", "smooth", "editing", "schedules", "likelihood", "published names"]
 Learns = Literal["tokens", "latents"]
 
 # How a refusal goes on after "model: NAME ".
@@ -38,6 +38,7 @@ LACKS: dict[str, str] = {
     "cache": "has no cache of earlier steps",
     "guidance": "knows no classifier-free guidance",
     "logits": "draws no codes, and so has no logits to change",
+    "smooth": "cannot pass on mixtures of codes: leave out smooth",
     "editing": "cannot be edited: no step of its sampling lets kept tokens be put back",
     "schedules": "cannot be used with another schedule of scales than its own",
     "likelihood": "gives no likelihood of its tokens",

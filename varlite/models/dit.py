@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from varlite.drawing import Rules, Step, guide
-from varlite.models.contract import Ability, Learns, Model, register, require
+from varlite.models.contract import Ability, Learns, Model, register
 from varlite.models.costs import Pass, TransformerCosts, What, block_formula, check_what
 from varlite.models.stack import initialise, stack
 from varlite.models.var import VARConfig
@@ -63,7 +63,8 @@ class TimeEmbedding(nn.Module):
         half = FREQUENCIES // 2
         rate = torch.exp(torch.arange(half, device=t_B.device, dtype=t_B.dtype) * (-math.log(10_000) / half))
         angle = 1000 * t_B[:, None] * rate
-        return self.fc2(F.silu(self.fc1(torch.cat((angle.cos(), angle.sin()), 1))))
+        waves = torch.cat((angle.cos(), angle.sin()), 1).to(self.fc1.weight.dtype)
+        return self.fc2(F.silu(self.fc1(waves)))
 
 
 class LatentStep(Step):
@@ -71,7 +72,7 @@ class LatentStep(Step):
 
     def image(self) -> torch.Tensor:
         """The picture of the estimate, (B, channels, H, W) in [0, 1]."""
-        return (self.tokenizer.to_image(as_map(self.h_BlZ, self.scales)) + 1) / 2
+        return (self.tokenizer.to_image(as_map(self.h_BlZ, self.scales).to(self.f_hat_BZhw.dtype)) + 1) / 2
 
 
 class DiT(TransformerCosts, Model):
@@ -119,7 +120,7 @@ class DiT(TransformerCosts, Model):
     def forward(self, x_BZhw: torch.Tensor, t_B: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:
         """Velocity_BZhw at normalised, noisy latents x and times t in [0, 1] (1 is noise)."""
         cond_BD = self.class_embed(label_B) + self.time_embed(t_B)
-        x = self.token_embed(as_rows(x_BZhw)) + self.pos_LC
+        x = self.token_embed(as_rows(x_BZhw).to(self.token_embed.weight.dtype)) + self.pos_LC
         for block in self.blocks:
             x = block(x, cond_BD)
         return as_map(self.head(x, cond_BD), self.scales)
@@ -172,10 +173,8 @@ class DiT(TransformerCosts, Model):
         that is known: the position goes on as what was put there, with its own noise of the time (in-painting by
         replacement).
         """
-        if rules.smooth or rules.on_logits is not None:
-            require(self, "logits")
         empty = tokenizer.empty(len(label_B), scales)
-        x = noise = rules.normal(empty, 0)
+        x = noise = rules.normal(empty.float(), 0)  # steps add up in float32, whatever the weights are
         for t, s in pairwise(1 - i / self.config.steps for i in range(self.config.steps + 1)):
             v = self.guided(x, t, label_B, rules.cfg)
             x_s, known, put = x + (s - t) * v, torch.zeros_like(x[:, :1]).bool(), x
@@ -185,13 +184,13 @@ class DiT(TransformerCosts, Model):
                 step.h_BlZ = h_BlZ
                 rules.on_scale(step)
                 known = as_map((step.h_BlZ != h_BlZ).any(-1, keepdim=True), scales)
-                put = torch.lerp(self.normalise(as_map(step.h_BlZ, scales)), noise, s)
+                put = torch.lerp(self.normalise(as_map(step.h_BlZ, scales)).float(), noise, s)
             x_s = torch.where(known, put, x_s)
             if self.config.solver == "heun" and s > 0:
                 v = (v + self.guided(x_s, s, label_B, rules.cfg)) / 2
                 x_s = torch.where(known, x_s, x + (s - t) * v)
             x = x_s
-        return tokenizer.to_image(self.latents(x))
+        return tokenizer.to_image(self.latents(x).to(empty.dtype))
 
     def guided(self, x_BZhw: torch.Tensor, t: float, label_B: torch.Tensor, cfg: float) -> torch.Tensor:
         """The velocity at time t, guided by `cfg` throughout."""

@@ -82,7 +82,7 @@ class FlexVAR(VAR):
     Token maps given to `inputs` are of all scales (see `maps`); those given to `loss` and `score` are the tokenizer's.
     """
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset(("cache", "guidance", "logits", "schedules"))
+    abilities: ClassVar[frozenset[Ability]] = frozenset(("cache", "guidance", "logits", "smooth", "schedules"))
     dials: ClassVar[tuple[str, ...]] = ("sides",)
     chances = 2  # of an image: one for its label, one for its schedule
     flops_by_part = classmethod(block_formula)

@@ -46,7 +46,7 @@ class Markov(VAR):
     """VAR that forgets all scales before the last."""
 
     abilities: ClassVar[frozenset[Ability]] = frozenset(
-        ("cache", "guidance", "logits", "editing", "schedules", "likelihood")
+        ("cache", "guidance", "logits", "smooth", "editing", "schedules", "likelihood")
     )
     block = MarkovBlock
     flops_by_part = classmethod(block_formula)

@@ -127,8 +127,6 @@ class MaskGIT(TransformerCosts, Model):
         The hooks are called in every pass; after the draw their step holds all tokens, kept or about to be hidden
         again. Where `on_scale` puts another embedding, that token counts as known from then on.
         """
-        if rules.smooth:
-            raise ValueError("smooth: MaskGIT draws code after code, there is no mixture of them to pass on")
         B, l, steps = len(label_B), scales.total, self.config.steps
         null_B, branches = torch.full_like(label_B, self.class_embed.null), 2 if rules.cfg > 0 else 1
         given = self.condition(torch.cat((label_B, null_B)[:branches]))

@@ -50,8 +50,6 @@ class Raster(VAR):
         drawn), and embeddings (B, l, Z) that are zero where none is drawn; `on_scale` may look, and changes nothing.
         A seed's random numbers are those of steps 0 .. l - 1, each with its one token at place 0.
         """
-        if rules.smooth:
-            raise ValueError("smooth: a raster model draws code after code, there is no mixture of them to pass on")
         null_B, branches = torch.full_like(label_B, self.class_embed.null), 2 if rules.cfg > 0 else 1
         given, cache = self.condition(torch.cat((label_B, null_B)[:branches])), self.make_cache()
         f_hat, l = tokenizer.empty(len(label_B)), scales.total

@@ -60,7 +60,7 @@ class VAR(NextScale):
     """Every token sees its own scale and all coarser ones."""
 
     abilities: ClassVar[frozenset[Ability]] = frozenset(
-        ("cache", "guidance", "logits", "editing", "schedules", "likelihood", "published names")
+        ("cache", "guidance", "logits", "smooth", "editing", "schedules", "likelihood", "published names")
     )
 
     block: ClassVar[type[nn.Module]] = Block

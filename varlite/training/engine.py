@@ -177,7 +177,12 @@ class Trained:
         self.door, self.optimizer, self.scaler = door, optimizer.optimizer, engine.accelerator.scaler
 
     def state_dict(self) -> dict[str, Any]:
+        untouched = not self.optimizer.state
         model, optimizer = get_state_dict(self.door, self.optimizer, options=WHOLE)
+        if untouched:  # what was asked for has been made just now, by a step of nothing that was counted
+            for state in self.optimizer.state.values():
+                state["step"].zero_()
+            model, optimizer = get_state_dict(self.door, self.optimizer, options=WHOLE)
         return {"model": model, "optimizer": optimizer} | ({"scaler": self.scaler.state_dict()} if self.scaler else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

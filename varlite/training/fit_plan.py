@@ -194,7 +194,7 @@ def write_part(out: Path, readers: list[Any], seen: int, seed: int) -> str:
     """A list in OUT of as many pictures as there is time to look at, drawn at random, and of some that are held out."""
     rows = []
     for word, reader, most in zip(("train", "val"), readers, (seen, HELD_OUT), strict=True):
-        order = torch.randperm(len(reader.names), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(len(reader.names), generator=torch.Generator().manual_seed(seed % 2**63))
         first = np.unique(reader.labels.numpy()[order.numpy()], return_index=True)[1]  # one of each class at least
         chosen = sorted({*order[:most].tolist(), *order[torch.from_numpy(first)].tolist()})
         root = Path(reader.root).absolute()

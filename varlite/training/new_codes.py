@@ -26,6 +26,16 @@ def takes_new_codes(kind: type) -> bool:
     return issubclass(kind, NextScale) and kind.inputs is NextScale.inputs
 
 
+def same_codes(new: VQVAE, old: VQVAE) -> bool:
+    """Whether two tokenizers mean the same by a code's number, as one that was trained on from the other does: they
+    are of one shape, and for most codes the other's nearest has the same number."""
+    codes_VZ, old_VZ = (vq.quantizer.codebook.weight.detach().float() for vq in (new, old))
+    if new.scales != old.scales or codes_VZ.shape != old_VZ.shape:
+        return False
+    nearest_V = torch.cdist(codes_VZ, old_VZ).argmin(1)
+    return bool((nearest_V.cpu() == torch.arange(len(codes_VZ))).float().mean() > 0.5)
+
+
 def common_scales(new: Scales, old: Scales) -> list[tuple[int, int]]:
     """Pairs (k of new, k of old) with maps of equal shape."""
     return [(k, old.shapes.index(shape)) for k, shape in enumerate(new.shapes) if shape in old.shapes]
@@ -104,8 +114,8 @@ def count(
     for new_BL, old_BL in pairs:
         x, old_x = inputs(new, new_BL), inputs(old, old_BL)
         maps, old_maps = new.scales.split(new_BL.cpu()), old.scales.split(old_BL.cpu())
-        a = torch.cat([x[k].flatten(0, 1) for k, _ in common if k]).double()
-        a, b = F.pad(a, (0, 1), value=1.0), torch.cat([old_x[j].flatten(0, 1) for k, j in common if k]).double()
+        a = torch.cat([x[k].flatten(0, 1) for k, j in common if k and j]).double()
+        a, b = F.pad(a, (0, 1), value=1.0), torch.cat([old_x[j].flatten(0, 1) for k, j in common if k and j]).double()
         gram, cross = gram + a.T @ a, cross + a.T @ b
         for k, j in common:
             places = (maps[k] * old.config.vocab + old_maps[j]).flatten()

@@ -1,5 +1,6 @@
 """`varlite fit`: from someone's pictures to a model of them, its pictures and its scores, in a number of minutes."""
 
+import math
 import re
 import shlex
 from collections.abc import Callable
@@ -58,7 +59,7 @@ def fit(
     """
     out = out or Path("runs") / f"fit-{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(data).name or 'pictures')}"
     check_folder("out", out)
-    if minutes <= 0:
+    if not 0 < minutes < math.inf:
         raise ValueError(f"minutes must be positive, got {minutes:g}")
     plan = open_plan(data, out, size, minutes, options, say)
     for line in plan.lines(out):

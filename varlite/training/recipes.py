@@ -11,7 +11,7 @@ from varlite.training.options import Options
 def override(recipe: Any, options: Options) -> Any:
     """`recipe` with the entries that `options` gives in place of its own.
 
-    Raises ValueError for an entry that does not exist, or a value of the wrong type or out of range.
+    Raises ValueError for an entry that does not exist or is given twice, or a value of the wrong type or out of range.
     """
     kinds = get_type_hints(type(recipe), include_extras=True)
     given = {n: getattr(options, n) for n in ("steps", "batch", "lr") if getattr(options, n) is not None}
@@ -19,6 +19,8 @@ def override(recipe: Any, options: Options) -> Any:
         name, _, value = text.partition("=")
         if name not in kinds:
             raise ValueError(f"recipe: there is no entry {name!r}; there are: {', '.join(kinds)}")
+        if name in given:
+            raise ValueError(f"recipe: {name} is given twice, {given[name]} and {value}")
         given[name] = parse(name, value, kinds[name])
     recipe = replace(recipe, **given)
     check(recipe)

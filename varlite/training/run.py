@@ -60,6 +60,10 @@ class Run:
     def model_path(self) -> Path:
         return self.out / "model.safetensors"
 
+    def resumes(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return (self.out / "checkpoint.pt").exists()
+
     def finished(self) -> bool:
         """Whether this training is done, judged without its data if they are given by the same name as before."""
         return read_json(self.out / "config.json").get("data") == self.config.get("data") and self._has_model()

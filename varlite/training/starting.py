@@ -9,13 +9,14 @@ import torch
 
 from varlite.checkpoints.load import load, load_tokenizer
 from varlite.datasets import Dataset
+from varlite.datasets.batches import first_of_all
 from varlite.datasets.pixels import to_float
 from varlite.models import Model, VARConfig, kind_of
 from varlite.models.next_scale import NextScale
 from varlite.presets import TOKENIZERS, ModelPreset
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
-from varlite.training.new_codes import IMAGES, carry_over, check_new_codes, takes_new_codes
+from varlite.training.new_codes import IMAGES, carry_over, check_new_codes, same_codes, takes_new_codes
 from varlite.training.run import differences
 
 
@@ -27,25 +28,26 @@ class Start:
     model: Model
     tokenizer: VQVAE
 
-    def give(self, model: Model, tokenizer: VQVAE, opened: Callable[[VQVAE, str], Dataset]) -> dict[str, Any]:
+    def give(self, model: Model, tokenizer: VQVAE, opened: Callable[..., Dataset]) -> dict[str, Any]:
         """Give `model` these weights; returns what the log should say of them.
 
-        A class table of another size keeps its initial values. Weights that speak in codes are fitted where the codes
-        of `tokenizer` have another form than here; it does the encoding on its device. `opened(tokenizer, split)` is
-        the data.
+        A class table of another size keeps its initial values. Weights that speak in codes are fitted where those of
+        `tokenizer` are others than here; it does the encoding on its device. `opened(tokenizer, split, as_published)`
+        is the data.
         """
         ours, theirs = model.config, self.model.config
         kept = theirs.classes == ours.classes
         table = "kept" if kept else f"new: {ours.classes} classes instead of {theirs.classes}"
-        codes = "kept"
-        if form_of_codes(ours) == form_of_codes(theirs):
+        codes, both = "kept", (tokenizer, self.tokenizer.to(next(tokenizer.parameters()).device))
+        if not takes_new_codes(type(model)) or same_codes(*both):
             fresh_class_table(model, self.model)
         else:
-            both = tokenizer, self.tokenizer.to(next(tokenizer.parameters()).device)
-            images = [opened(vq, "train") for vq in both]
-            n = min(IMAGES, len(images[0].labels))
-            carry_over(cast(NextScale, model), cast(NextScale, self.model), both, paired_tokens(both, images, n))
-            codes = f"fitted on {n} images"
+            # At one size a picture may be taken whole and at another cut: as published, all are cut alike.
+            sizes = {vq.image_size() for vq in both}
+            images = [opened(vq, "train", *([True] * (len(sizes) > 1))) for vq in both]
+            rows = first_of_all(images[0].labels, IMAGES)
+            carry_over(cast(NextScale, model), cast(NextScale, self.model), both, paired_tokens(both, images, rows))
+            codes = f"fitted on {len(rows)} images"
         return {"start": self.name, "class_table": table, "codes": codes}
 
 
@@ -74,20 +76,17 @@ def tokenizer_of(row: ModelPreset, name: str | Path | None) -> VQVAE:
 def check_start(preset: str, ours: VARConfig, start: str, theirs: VARConfig) -> None:
     """Raises ValueError unless two configurations differ in nothing but classes, what only training uses, and codes
     where they can be fitted."""
-    free = {"classes", *ours.only_training, *theirs.only_training}
-    fitted = takes_new_codes(kind_of(ours).model) and type(ours) is type(theirs)
-    free |= {"vocab", "z", "scales"} if fitted else set()
+    if type(ours) is not type(theirs):
+        names = [kind_of(config).name for config in (theirs, ours)]
+        raise ValueError(f"start: {start} is a {names[0]}, and preset {preset} a {names[1]}: it must be of one kind")
+    free = {"classes", *ours.only_training}
+    free |= {"vocab", "z", "scales"} if takes_new_codes(kind_of(ours).model) else set()
     old, new = ({key: x for key, x in asdict(config).items() if key not in free} for config in (theirs, ours))
     changed = differences(old, new)
     if changed:
         raise ValueError(f"start: {start} does not have the shape of preset {preset}: {'; '.join(changed)}")
-    if form_of_codes(ours) != form_of_codes(theirs):
+    if takes_new_codes(kind_of(ours).model):
         check_new_codes(start, Scales.of(ours.scales), Scales.of(theirs.scales))
-
-
-def form_of_codes(config: VARConfig) -> tuple[Any, ...]:
-    """What the shapes of the weights that speak in codes follow from."""
-    return config.vocab, config.z, config.scales
 
 
 def random_model(config: VARConfig, seed: int) -> Model:
@@ -106,10 +105,10 @@ def fresh_class_table(model: Model, start: Model) -> None:
 
 @torch.no_grad()
 def paired_tokens(
-    tokenizers: tuple[VQVAE, VQVAE], images: list[Dataset], n: int
+    tokenizers: tuple[VQVAE, VQVAE], images: list[Dataset], rows_N: torch.Tensor
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Tokens (idx_BL, idx_BL) of the first n images by both tokenizers, which want `images` at sizes of their own."""
-    for rows in torch.arange(n).split(100):
+    """Tokens (idx_BL, idx_BL) of some images by both tokenizers, which want `images` at sizes of their own."""
+    for rows in rows_N.split(100):
         made = []
         for vq, dataset in zip(tokenizers, images, strict=True):
             img = to_float(dataset.images(rows).to(next(vq.parameters()).device))

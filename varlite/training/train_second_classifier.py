@@ -20,7 +20,7 @@ SEED = 20261  # another than the first classifier's
 
 @dataclass(frozen=True)
 class JudgeRecipe:
-    """AdamW, linear warm-up, cosine to zero. `shift` and the odd `hole` are in pixels."""
+    """AdamW, linear warm-up, cosine to zero. `shift` and `hole` are in pixels."""
 
     steps: Count = 4200
     batch: Count = 128
@@ -34,7 +34,7 @@ class JudgeRecipe:
 def augment(img_BCHW: torch.Tensor, shift: int, hole: int) -> torch.Tensor:
     """Bytes moved by up to `shift` pixels each way, black coming in, and a `hole` x `hole` square of black cut out.
 
-    `hole` is odd. The square (Cutout, arXiv 1708.04552) may lie partly outside. Draws from torch's global generator.
+    The square (Cutout, arXiv 1708.04552) may lie partly outside. Draws from torch's global generator.
     """
     B, _, H, W = img_BCHW.shape
     padded = F.pad(img_BCHW, (shift, shift, shift, shift))
@@ -42,8 +42,8 @@ def augment(img_BCHW: torch.Tensor, shift: int, hole: int) -> torch.Tensor:
     rows, columns = torch.arange(H) + dy, torch.arange(W) + dx
     moved = padded[torch.arange(B)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     y, x = torch.randint(0, H, (B, 1)), torch.randint(0, W, (B, 1))
-    in_rows = (torch.arange(H) - y).abs() <= (hole - 1) // 2
-    in_columns = (torch.arange(W) - x).abs() <= (hole - 1) // 2
+    before, after = (hole - 1) // 2, hole // 2
+    in_rows, in_columns = ((d >= -before) & (d <= after) for d in (torch.arange(H) - y, torch.arange(W) - x))
     return moved.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0)
 
 

@@ -95,6 +95,11 @@ def train_parts(
     """Train the parameters `trained` of `model`, all or some, in the folder of `run`."""
     if run.finished():
         return run.model_path
+    used = model.quantizer.phis_of(model.scales)
+    for phi in model.quantizer.phis:
+        if phi not in used:  # without a gradient it would have no state to resume with
+            phi.requires_grad_(False)
+    trained = [weight for weight in trained if weight.requires_grad]
     size, channels = model.image_size(), model.config.channels
     train, test = (open_dataset(data, split, size, channels, options.unreadable) for split in ("train", "test"))
     engine.check_batch(min(recipe.batch, len(train.labels)))

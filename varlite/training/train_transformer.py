@@ -10,7 +10,7 @@ import torch
 
 from varlite.checkpoints.load import weights_file
 from varlite.datasets import Dataset, open_dataset
-from varlite.datasets.batches import ahead, batch_indices, whole_passes
+from varlite.datasets.batches import ahead, batch_indices, first_of_all, whole_passes
 from varlite.datasets.latents import CACHES
 from varlite.datasets.pixels import to_bytes
 from varlite.datasets.tokens import FreshTokens, TokenCache, Tokens, cache_tokens
@@ -66,9 +66,9 @@ def train(
     if run.finished():
         return run.model_path
 
-    def opened(vq: VQVAE, split: str) -> Dataset:
+    def opened(vq: VQVAE, split: str, as_published: bool = recipe.views != 1) -> Dataset:
         size, channels = vq.image_size(), vq.config.channels
-        return open_dataset(data, split, size, channels, options.unreadable, as_published=recipe.views != 1)
+        return open_dataset(data, split, size, channels, options.unreadable, as_published=as_published)
 
     data_train, data_test = opened(vq, "train"), opened(vq, "test")
     engine.check_batch(min(recipe.batch, len(data_train.labels) * (1 + (options.flip and recipe.views == 1))))
@@ -83,11 +83,17 @@ def train(
         tokens, test_cache = open_tokens(vq, data, (data_train, data_test), recipe, options, kept)
         run.say_skipped(tokens.skipped | test_cache.skipped)
         model = random_model(config, options.seed)
-        said = begun.give(model, vq, opened) if begun else None
-        if begun is None and model.learns == "latents":
-            model.measure(tokens.example(vq.scales, tokens.batch(torch.arange(min(MEASURED, len(tokens))))[0]).cpu())
-        if said and engine.main:
-            print(f"weights of {start}; class table {said['class_table']}; codes {said['codes']}", file=sys.stderr)
+        said = None
+        if run.resumes():
+            pass  # a checkpoint has all weights
+        elif begun:
+            said = begun.give(model, vq, opened)
+            if engine.main:
+                print(f"weights of {start}; class table {said['class_table']}; codes {said['codes']}", file=sys.stderr)
+        elif model.learns == "latents":
+            rows = first_of_all(tokens.label(torch.arange(len(tokens))), MEASURED)
+            model.measure(tokens.example(vq.scales, tokens.batch(rows)[0]).cpu())
+        begun = None  # its memory is free again
         training = TransformerTraining(run, engine, options, recipe, model, vq, (tokens, test_cache))
         training.first_line = said
         if validate_every:

@@ -75,3 +75,10 @@ def test_other_images_and_other_files_are_refused(judge, tmp_path):
     save_model(tmp_path / "x.safetensors", {"kind": "var", "config": {}}, {"a": torch.zeros(1)})
     with pytest.raises(ValueError, match="is a var, not a second-classifier"):
         load_second_classifier(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("hole", [1, 2, 3, 4])
+def test_the_square_that_is_cut_out_has_the_side_asked_for(hole):
+    torch.manual_seed(0)
+    changed = augment(torch.full((200, 1, 28, 28), 7, dtype=torch.uint8), shift=1, hole=hole)
+    assert (changed[:, 0, 5:23, 5:23] == 0).sum((1, 2)).max() == hole**2

@@ -169,3 +169,13 @@ def test_every_control_has_a_label(painter):
     assert repr(painter) == "Painter(10 x 10)"
     controls = [painter.label, painter.cfg, painter.seed, painter.hide, painter.thin, painter.paste, painter.which]
     assert all(control.description for control in controls)
+
+
+def test_a_second_file_of_the_same_name_is_another_picture(painter):
+    for level, name in ((0, "1"), (255, "1")):
+        painter.upload.value = [upload(name, Image.new("L", (10, 10), level))]
+        shown = painter.canvas.picture
+    assert list(painter.which.options)[-2:] == ["1 (2)", "1 (3)"] and painter.which.value == "1 (3)"
+    assert painter.img_3HW.mean() == 1 and said(painter).startswith("1 (3), cut to")
+    painter.which.value = "1 (2)"
+    assert painter.img_3HW.mean() == -1 and painter.canvas.picture != shown

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from examples import EXAMPLES, lively, tokenizer_for
 
 from varlite.checkpoints.load import load
 from varlite.datasets.pixels import to_bytes
@@ -329,3 +330,10 @@ def test_wrong_arguments_are_refused(model, tokenizer):
 
 def test_the_words_for_a_panel_do_not_depend_on_its_pictures(panel):
     assert repr(panel) == "SamplingPanel(7 settings)"
+
+
+@pytest.mark.parametrize("kind", ["raster", "maskgit", "dit"])
+def test_models_that_draw_no_scale_a_step_are_refused(kind):
+    model = lively(kind, **EXAMPLES[kind][0])
+    with pytest.raises(ValueError, match="model: the panel is for models that draw one scale a step"):
+        SamplingPanel(model, tokenizer_for(model), CLASSES)

@@ -164,13 +164,17 @@ class Painter(widgets.HBox):
         """The files that were chosen join the list, cut to the model's size; the last one is shown."""
         for file in self.upload.value:
             try:
-                self.pictures[file["name"]] = self._read(bytes(file["content"]))
+                picture = self._read(bytes(file["content"]))
             except ValueError as error:
                 return self.say(f"{file['name']} cannot be read: {error}", error=True)
+            name, number = file["name"], 2
+            while name in self.pictures:
+                name, number = f"{file['name']} ({number})", number + 1
+            self.pictures[name] = picture
             self.which.options = list(self.pictures)
-            self.which.value = file["name"]
+            self.which.value = name
             channels = "grey" if self.tokenizer.config.channels == 1 else "colour"
-            self.say("{}, cut to {} x {} in {}.".format(file["name"], *self.size, channels))
+            self.say("{}, cut to {} x {} in {}.".format(name, *self.size, channels))
 
     def _read(self, content: bytes) -> torch.Tensor:
         with tempfile.NamedTemporaryFile() as file:

@@ -142,6 +142,8 @@ class SamplingPanel(widgets.VBox):
     def __init__(
         self, model: Any, tokenizer: VQVAE, classes: Sequence[str], folder: Path = Path("out/panel"), **start: Any
     ):
+        if "smooth" not in model.abilities or model.scales.K < 2:
+            raise ValueError("model: the panel is for models that draw one scale a step, such as fashion-var-d4")
         if len(classes) != model.config.classes:
             raise ValueError(f"classes must be the names of the {model.config.classes} classes, got {len(classes)}")
         if unknown := start.keys() - START.keys():
