@@ -150,3 +150,10 @@ def test_a_feed_forward_whose_layers_are_not_packed_stays_as_it_is():
         before = model(x_BLZ, LABELS)
         torch.testing.assert_close(prepare(model)(x_BLZ, LABELS), before, atol=1e-4, rtol=1e-3)
     assert type(inner).__name__ == "FFN"
+
+
+def test_a_model_made_ready_for_float32_draws_under_autocast_too():
+    model, tokenizer = prepare(lively_var()), tiny_tokenizer()
+    with autocast(torch.device("cpu"), "bfloat16"):
+        image = generate(model, tokenizer, [1], seeds=0)
+    assert image.isfinite().all()

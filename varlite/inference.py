@@ -181,7 +181,8 @@ class PackedLinear(SamplingLayer):
     def forward(self, x: torch.Tensor, then: str = "none") -> torch.Tensor:
         """The product, and what oneDNN applies to it: nothing, or "gelu" in its tanh form."""
         self.check(x)
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, then, [], "tanh")
+        # Under autocast what comes in may be of half precision, which packed weights do not take.
+        return torch.ops.mkldnn._linear_pointwise(x.float(), self.packed, self.bias, then, [], "tanh")
 
 
 class Int8Linear(SamplingLayer):
