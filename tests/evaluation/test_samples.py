@@ -59,3 +59,15 @@ def test_a_run_between_does_not_mix_its_samples_into_one_that_is_resumed(small, 
     resumed = evaluate(request(small, samples=folder))
     again = evaluate(Request(images=str(folder), features="fashion", metrics=("fd",)))
     assert again["scores"]["fd"] == pytest.approx(resumed["scores"]["fd"], rel=1e-5) != other["scores"]["fd"]
+
+
+def test_no_hook_looks_on_where_no_panel_asks_for_tokens(small, cache, monkeypatch):
+    hooks, generate = [], samples.generate
+
+    def watched(*arguments, **settings):
+        hooks.append(settings["on_scale"])
+        return generate(*arguments, **settings)
+
+    monkeypatch.setattr(samples, "generate", watched)
+    evaluate(request(small, metrics=("accuracy",)))
+    assert hooks and set(hooks) == {None}
