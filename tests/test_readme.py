@@ -73,20 +73,28 @@ def test_the_results_are_those_of_the_cards():
     assert f"{CARDS['fashion-classifier']['scores']['accuracy']:.1%}" in README
 
 
+def rounds_of_still_life():
+    """Minutes of the transformer's trainings: the first on two cores, those on a GPU, the last on two cores."""
+    first, *gpu = minutes("still-var-d6").split(" + ")
+    return first, " + ".join(gpu[:3]), " + ".join(gpu[3:])
+
+
 def test_what_is_said_of_still_life_is_what_was_measured():
     vq, model, reader = (CARDS[f"still-{name}"]["scores"] for name in ("vq", "var-d6", "reader"))
     assert f"MSE {vq['val_mse']:.4f}, {vq['codes_used']:.0%} of codes used" in " | ".join(row("still-vq"))
-    for name in ("still-vq", "still-var-d6"):
-        assert minutes(name).replace(" + ", ", then ", 1) + " on a GPU" in row(name)
-    shown = f"{model['shows_class']:.1%} show the class asked for, {model['coherent']:.1%} are coherent"
-    assert shown in row("still-var-d6") and shown in RESULTS and f"{model['good']:.1%} are both" in RESULTS
+    assert minutes("still-vq") in row("still-vq")
+    first, gpu, last = rounds_of_still_life()
+    assert f"{first}, then {gpu} on a GPU, then {last}" in row("still-var-d6")
+    likely = json.loads((ROOT / "data/results/still-top-p.json").read_text())["scores"]
+    shown = f"{model['shows_class']:.2%} show the class asked for, {model['coherent']:.1%} are coherent"
+    assert f"{shown}, {likely['coherent']:.1%} with `--top-p 0.5`" in row("still-var-d6")
+    assert f"{shown}, and {model['good']:.1%} are both" in RESULTS
     assert f"as they were rendered, {model['coherent_as_rendered']:.1%} are coherent" in RESULTS
     assert f"of real scenes pass in {vq['coherent']:.1%} of cases" in RESULTS
     assert f"recognises {vq['read_small_kind']:.1%} of the small objects" in RESULTS
     assert f"the material of {vq['read_material']:.1%} of the main ones" in RESULTS
     assert all(reader[name] >= 0.98 for name in ("kind", "hue", "material", "count", "azimuth", "elevation"))
     assert f"of those classes {model['held_out']:.1%}" in RESULTS
-    likely = json.loads((ROOT / "data/results/still-top-p.json").read_text())["scores"]
     shown = "likeliest codes only, {coherent:.1%} are coherent, and {coherent_as_rendered:.1%} as rendered"
     assert shown.format(**likely) in RESULTS
     assert f"falls from {model['variety']:.3f} to {likely['variety']:.3f}" in RESULTS
@@ -97,22 +105,20 @@ def test_what_is_said_of_still_life_is_what_was_measured():
 
 def test_what_is_said_of_how_still_life_was_trained_is_on_the_cards():
     text = " ".join(DOCS["training"].split())
-    (vq, *vq_gpu), (model, *model_gpu) = (minutes(f"still-{name}").split(" + ") for name in ("vq", "var-d6"))
-    assert (
-        f"{model} minutes on two CPU cores, beside other work, and {' + '.join(model_gpu)} minutes on a GPU" in README
-    )
-    features = f"{CARDS['still-features']['training']['minutes']:.0f} for `still-features`"
-    assert f"{vq} minutes for the tokenizer, {features} and {model} for the transformer" in text
-    rounds = [" + ".join(vq_gpu[:2]), " + ".join(vq_gpu[2:])], model_gpu
-    assert f"the transformer alone, {model_gpu[2]} minutes on an NVIDIA H200" in text
-    assert f"the tokenizer took {rounds[0][0]} minutes and the transformer {rounds[1][0]}" in text
-    assert f"{rounds[0][1]} minutes and {rounds[1][1]}:" in text
-    assert f"0.0098 after the second and {CARDS['still-vq']['scores']['val_mse']:.4f} after the third" in text
+    first, gpu, last = rounds_of_still_life()
+    assert f"{first} + {last} minutes on two CPU cores, partly beside other work, and {gpu} on a GPU" in README
+    tokenizer, decoder = minutes("still-vq").split(" + ")
+    assert f"cores, {tokenizer} minutes partly beside other work, and then its decoder alone, {decoder} minutes" in text
+    assert f"scores nothing and took {CARDS['still-features']['training']['minutes']:.0f} minutes:" in text
+    h200, h100, again = gpu.split(" + ")
+    assert f"on two CPU cores for {first} minutes" in text and f"on an H100 for {h100}, now" in text
+    assert f"on an NVIDIA H200 for {h200} minutes" in text and f"on an H200 for {again}, on `still-life-large`" in text
+    assert f"twice more, {last.replace(' + ', ' and ')} minutes:" in text
     for name in ("still-vq", "still-var-d6"):
         training = CARDS[name]["training"] | {"started_from": CARDS[name]["started_from"]}
-        while training.get("started_from"):  # all but the first, which the presets' recipes say
+        while training:  # the transformer's first is what the preset's recipe says
             assert training["command"].partition("--steps")[2] in text
-            training = training["started_from"]
+            training = training.get("started_from")
 
 
 def test_what_is_said_of_edits_is_what_was_measured():

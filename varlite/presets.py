@@ -114,6 +114,7 @@ MVAR_HUB = Origin("OliverRen/M-VAR", "d{}.pth", "no licence stated: ask its auth
 SCALES_512 = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]
 FASHION_SCALES = [1, 2, 3, 5, 7]
 EMOJI_SCALES = [1, 2, 3, 4, 6, 8]
+STILL_SCALES = [1, 2, 3, 4, 5, 6, 8]
 FASHION_VQ = TokenizerConfig(
     channels=1, vocab=512, z=16, scales=FASHION_SCALES,
     ch=32, multipliers=(1, 2, 4), encoder_blocks=(0, 1, 1), decoder_blocks=(0, 2, 1),
@@ -138,10 +139,10 @@ TOKENIZERS: dict[str, TokenizerPreset] = {
     # RGB, 64 x 64 -> 8 x 8: the colour world that is rendered on the fly.
     "still-vq": TokenizerPreset(
         replace(
-            FASHION_VQ, channels=3, vocab=1024, scales=EMOJI_SCALES,
-            multipliers=(1, 1, 2, 4), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 1, 2, 1),
+            FASHION_VQ, channels=3, vocab=4096, scales=STILL_SCALES,
+            ch=64, multipliers=(1, 1, 2, 2), encoder_blocks=(0, 1, 1, 1), decoder_blocks=(0, 1, 2, 1),
         ),
-        TokenizerRecipe(steps=3000, batch=32, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
+        TokenizerRecipe(steps=5000, batch=32, lr=1e-3, warmup=100, ema=0.998, l1=0.2, quantizer=0.2),
     ),
     # The published tokenizer, one for 256 and 512 pixels. Its recipe was never released: this one is put together from
     # its published relatives (VQGAN's losses, AdamW (0.5, 0.9), lr 3e-4, EMA 0.9999) and has not been run. The weights
@@ -235,7 +236,7 @@ MODELS: dict[str, ModelPreset] = {
         TransformerRecipe(steps=1600, batch=64, lr=2e-3, warmup=100, ema=0.998),
     ),
     "still-var-d6": ModelPreset(
-        VARConfig(depth=6, width=192, classes=10, vocab=1024, z=16, scales=EMOJI_SCALES, gamma_init=0.1),
+        VARConfig(depth=6, width=192, classes=10, vocab=4096, z=16, scales=STILL_SCALES, gamma_init=0.1),
         "still-vq",
         TransformerRecipe(steps=3000, batch=64, lr=1.5e-3, warmup=100, ema=0.998),
     ),

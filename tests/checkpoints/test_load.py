@@ -437,10 +437,13 @@ def test_converting_names_the_tokenizer_of_the_header_or_what_fits(folder, run, 
 @pytest.mark.parametrize(
     ("name", "tokenizer"),
     [("var-d16", "imagenet-vq"), ("var-d36", "imagenet-vq"), ("fashion-var-d4", "fashion-vq"),
-     ("fashion-raster-d4", "fashion-vq-raster"), ("emoji-var-d4", None)],
+     ("fashion-raster-d4", "fashion-vq-raster"), ("emoji-var-d4", "emoji-vq")],
 )  # fmt: skip
-def test_the_tokenizer_that_fits_a_configuration_is_named_where_there_is_only_one(name, tokenizer):
-    assert fitting_tokenizer(presets.MODELS[name].config) == tokenizer
+def test_the_tokenizer_that_fits_a_configuration_is_named_where_there_is_only_one(name, tokenizer, monkeypatch):
+    config = presets.MODELS[name].config
+    assert fitting_tokenizer(config) == tokenizer
+    monkeypatch.setitem(presets.TOKENIZERS, "twin", presets.TOKENIZERS[tokenizer])
+    assert fitting_tokenizer(config) is None
 
 
 # Places

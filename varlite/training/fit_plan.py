@@ -249,7 +249,7 @@ def new_config(channels: int, stride: int, side: int) -> TokenizerConfig:
     """A small tokenizer: one block a level and two at the next to lowest of the decoder, as the ones that ship."""
     half = int(math.log2(stride)) - 1
     return replace(
-        TOKENIZERS["still-vq"].config, channels=channels, scales=sides_up_to(side), multipliers=(1,) * half + (2, 4),
+        TOKENIZERS["emoji-vq"].config, channels=channels, scales=sides_up_to(side), multipliers=(1,) * half + (2, 4),
         encoder_blocks=(0,) + (1,) * (half + 1), decoder_blocks=(0,) + (1,) * (half - 1) + (2, 1),
     )  # fmt: skip
 
