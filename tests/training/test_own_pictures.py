@@ -19,6 +19,7 @@ from varlite.training import fit_plan, fit_timing, own_pictures
 from varlite.training import tune_decoder as decoder
 from varlite.training.fit_plan import Plan, choose_tokenizer, new_config, side_of, sides_up_to
 from varlite.training.fit_timing import HELD_OUT, Timed, share_out
+from varlite.training.new_codes import same_codes
 from varlite.training.options import Options
 from varlite.training.own_pictures import fit
 from varlite.training.run import Run
@@ -127,7 +128,11 @@ def test_a_tokenizer_that_fits_keeps_its_tokens_and_the_transformer_on_them_is_t
     monkeypatch.setattr(fit_plan, "shipped_here", lambda name: name.startswith("tiny-"))
     text = said_by(data, tmp_path / "other")
     assert "tiny-vq, which ships and loses" in text and text.count("is trained further: ") == 2
-    assert fingerprint(load(tmp_path / "other" / "model")[1]) != fingerprint(before)
+    trained_on = load(tmp_path / "other" / "model")[1]
+    assert fingerprint(trained_on) != fingerprint(before) and same_codes(trained_on, before)
+    # The transformer knows codes by their numbers, so that none is moved to other pictures.
+    recipe = json.loads((tmp_path / "other" / "tokenizer" / "card.json").read_text())["training"]["recipe"]
+    assert recipe["start"] == "kept" and not recipe["reseed"]
 
 
 def test_pictures_without_classes_are_one_class_and_a_part_of_them_is_held_out(nothing_ships, tmp_path):
@@ -196,7 +201,7 @@ def test_every_size_that_is_taken_has_a_tokenizer_of_that_size(channels):
     assert choose_tokenizer(28, 1)[0] == choose_tokenizer(None, 1)[0] == "fashion-vq"
     assert choose_tokenizer(64, 3) == choose_tokenizer(None, 3) == ("still-vq", TOKENIZERS["still-vq"].config, True)
     name, config, ships = choose_tokenizer(32, 3)  # the same stride, and so the same weights, on a map of 4 x 4
-    assert (name, config.scales, config.multipliers, ships) == ("still-vq", [1, 2, 3, 4], (1, 1, 2, 4), True)
+    assert (name, config.scales, config.multipliers, ships) == ("still-vq", [1, 2, 3, 4], (1, 1, 2, 2), True)
 
 
 def test_sides_grow_up_to_the_last_and_fit_the_levels():
