@@ -111,9 +111,9 @@ def test_what_is_said_of_how_still_life_was_trained_is_on_the_cards():
     assert f"cores, {tokenizer} minutes partly beside other work, and then its decoder alone, {decoder} minutes" in text
     assert f"scores nothing and took {CARDS['still-features']['training']['minutes']:.0f} minutes:" in text
     h200, h100, again = gpu.split(" + ")
-    assert f"on two CPU cores for {first} minutes" in text and f"on an H100 for {h100}, now" in text
-    assert f"on an NVIDIA H200 for {h200} minutes" in text and f"on an H200 for {again}, on `still-life-large`" in text
-    assert f"twice more, {last.replace(' + ', ' and ')} minutes:" in text
+    assert f"four times: {first} minutes on two CPU cores, much of it beside other work; {h200} on an NVIDIA" in text
+    assert f"{h100} on an H100; and {again} on an H200." in text
+    assert f"twice more, {last.replace(' + ', ' and ')} minutes, partly" in text
     for name in ("still-vq", "still-var-d6"):
         training = CARDS[name]["training"] | {"started_from": CARDS[name]["started_from"]}
         while training:  # the transformer's first is what the preset's recipe says

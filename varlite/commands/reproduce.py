@@ -237,7 +237,7 @@ def dit_variety(num: int = 2000, runs: Path = Path("runs/table1"), out: Path = O
 def still(num: int = 150, seed: int = 0, model: str = "still-var-d6", out: Path = OUT, device: Device = "auto") -> None:
     """Zero-shot edits of still life, judged by its truth: an object removed, a picture continued, an object swapped.
 
-    About twenty minutes on two cores, in one go.
+    About half an hour on two cores, in one go.
 
     Args:
         num: test scenes that are edited in each way.
