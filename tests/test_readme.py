@@ -98,6 +98,9 @@ def test_what_is_said_of_still_life_is_what_was_measured():
     shown = "likeliest codes only, {coherent:.1%} are coherent, and {coherent_as_rendered:.1%} as rendered"
     assert shown.format(**likely) in RESULTS
     assert f"falls from {model['variety']:.3f} to {likely['variety']:.3f}" in RESULTS
+    fewest = json.loads((ROOT / "data/results/still-top-p-0.3.json").read_text())["scores"]
+    shown = "With `--top-p 0.3` {coherent:.1%} are coherent, and {coherent_as_rendered:.1%} as rendered,"
+    assert (shown + " at a variety of {variety:.3f}").format(**fewest) in RESULTS
     assert f"of objects of any other hue it reads {reader['coloured_material']:.1%}" in RESULTS
     names = ("kind", "hue", "material", "count", "wall", "table", "azimuth", "elevation", "camera")
     assert "| " + " | ".join(f"{reader[name]:.1%}" for name in (*names, "small_kind", "small_hue")) + " |" in RESULTS
