@@ -83,14 +83,12 @@ def train(
         tokens, test_cache = open_tokens(vq, data, (data_train, data_test), recipe, options, kept)
         run.say_skipped(tokens.skipped | test_cache.skipped)
         model = random_model(config, options.seed)
-        said = None
-        if run.resumes():
-            pass  # a checkpoint has all weights
-        elif begun:
+        said, fresh = None, not run.resumes()  # a checkpoint has all weights
+        if fresh and begun:
             said = begun.give(model, vq, opened)
             if engine.main:
                 print(f"weights of {start}; class table {said['class_table']}; codes {said['codes']}", file=sys.stderr)
-        elif model.learns == "latents":
+        elif fresh and model.learns == "latents":
             rows = first_of_all(tokens.label(torch.arange(len(tokens))), MEASURED)
             model.measure(tokens.example(vq.scales, tokens.batch(rows)[0]).cpu())
         begun = None  # its memory is free again
