@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from varlite.datasets import open_dataset
-from varlite.datasets.batches import ahead, batch_indices, first_of_all
+from varlite.datasets.batches import ahead, batch_indices, rows_across
 from varlite.datasets.cifar import CIFAR10
 from varlite.datasets.fashion import FASHION_FILES, FashionMNIST
 from varlite.datasets.pixels import to_bytes, to_float
@@ -192,6 +192,6 @@ def test_what_goes_wrong_ahead_is_raised_when_it_is_its_turn():
 
 
 def test_of_data_that_lie_class_after_class_every_class_is_looked_at():
-    assert first_of_all(torch.tensor([1, 0, 2, 1, 0]), 3).tolist() == [0, 1, 2]
-    assert first_of_all(torch.arange(4).repeat_interleave(100), 8).tolist() == [0, 57, 114, 171, 228, 285, 342, 399]
-    assert first_of_all(torch.arange(4), 10).tolist() == [0, 1, 2, 3]
+    assert rows_across(torch.tensor([1, 0, 2, 1, 0]), 3).tolist() == [0, 1, 2]
+    assert rows_across(torch.arange(4).repeat_interleave(100), 8).tolist() == [0, 57, 114, 171, 228, 285, 342, 399]
+    assert rows_across(torch.arange(4), 10).tolist() == [0, 1, 2, 3]

@@ -18,7 +18,7 @@ from examples import (
 
 from varlite import load
 from varlite.checkpoints import load as pretrained
-from varlite.datasets.batches import first_of_all
+from varlite.datasets.batches import rows_across
 from varlite.datasets.tokens import cache_tokens
 from varlite.evaluation.validation import validate_transformer
 from varlite.io.files import read_model
@@ -89,7 +89,7 @@ def test_validation_drops_no_label_and_averages_over_all_tokens(cached):
     assert scores["val_error"] == pytest.approx(wrong_BL.mean().item(), rel=1e-5)
     assert scores["val_error_last"] == pytest.approx(wrong_BL[:, -25:].mean().item(), rel=1e-5)
     few = validate_transformer(model, tokenizer, cache, n=4)  # of a folder, which is sorted, some of every class
-    spread = first_of_all(cache.labels, 4)
+    spread = rows_across(cache.labels, 4)
     assert cache.labels[spread].tolist() == [0, 0, 1, 1]
     assert few["val_error"] == pytest.approx(wrong_BL[spread].mean().item(), rel=1e-5)
 

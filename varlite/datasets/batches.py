@@ -20,8 +20,8 @@ def batch_indices(n: int, batch: int, step: int, seed: int) -> torch.Tensor:
     return _order(n, seed, whole_passes(n, batch, step))[start : start + batch]
 
 
-def first_of_all(label_N: torch.Tensor, n: int) -> torch.Tensor:
-    """n rows to look at: the first, or evenly spread ones of data that lie class after class, as folders do."""
+def rows_across(label_N: torch.Tensor, n: int) -> torch.Tensor:
+    """n rows of all classes: the first, or evenly spread ones of data that lie class after class, as folders do."""
     N = len(label_N)
     if n < N and bool((label_N.diff() >= 0).all()):
         return torch.linspace(0, N - 1, n, dtype=torch.float64).long()

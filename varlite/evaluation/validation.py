@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from varlite.datasets import Dataset
-from varlite.datasets.batches import first_of_all
+from varlite.datasets.batches import rows_across
 from varlite.datasets.pixels import to_float
 from varlite.datasets.tokens import TokenCache
 from varlite.models import Model
@@ -16,9 +16,9 @@ from varlite.tokenizer import VQVAE
 
 
 def batches_of(dataset: Dataset, size: tuple[int, int], most: int = 10_000) -> Iterator[torch.Tensor]:
-    """Images of a dataset (`first_of_all`), opened for `size` (H, W), as many at a time as memory can take."""
+    """Images of a dataset (`rows_across`), opened for `size` (H, W), as many at a time as memory can take."""
     batch = min(250, max(1, 2**20 // (size[0] * size[1])))
-    return (dataset.images(rows) for rows in first_of_all(dataset.labels, most).split(batch))
+    return (dataset.images(rows) for rows in rows_across(dataset.labels, most).split(batch))
 
 
 @torch.no_grad()
@@ -59,13 +59,13 @@ def codebook_health(usage_KV: torch.Tensor) -> dict[str, Any]:
 
 @torch.inference_mode()
 def validate_transformer(model: Model, tokenizer: VQVAE, cache: TokenCache, n: int = 2000) -> dict[str, float]:
-    """Means over n examples (`first_of_all`) of what the model's `score` gives, each as `val_` and its name; no label
+    """Means over n examples (`rows_across`) of what the model's `score` gives, each as `val_` and its name; no label
     is dropped. Of a model of tokens: cross-entropy and token error, over all tokens and over the last scale."""
     model.eval()
     sums: dict[str, float] = {}
     count, device = min(n, len(cache)), next(model.parameters()).device
     most = 2**28 // (model.scales.total * model.config.vocab)  # logits of a batch, 1 GB of them
-    for indices in first_of_all(cache.label(torch.arange(len(cache))), n).split(min(250, max(1, most))):
+    for indices in rows_across(cache.label(torch.arange(len(cache))), n).split(min(250, max(1, most))):
         rows, label_B = (x.to(device) for x in cache.batch(indices))
         for name, figure_B in model.score(tokenizer, cache.example(tokenizer.scales, rows), label_B).items():
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + figure_B.sum().item()

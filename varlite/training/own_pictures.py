@@ -14,6 +14,7 @@ from varlite.checkpoints.cards import last_logged, read_card
 from varlite.checkpoints.load import load
 from varlite.checkpoints.readme import model_card
 from varlite.datasets import Dataset, open_dataset
+from varlite.datasets.batches import rows_across
 from varlite.datasets.pixels import to_bytes, to_float
 from varlite.evaluation.judges.interface import Pictures, pixels
 from varlite.evaluation.judges.memorising import Memorising
@@ -128,9 +129,9 @@ def score(plan: Plan, out: Path, model: Any, vq: VQVAE, train: Dataset, test: Da
     reconstructions and of pictures trained on; memorised is how many more samples than held-out pictures lie nearer to
     a training picture than its own neighbour does.
     """
-    rows = spread(len(test.labels), SAMPLES)
+    rows = rows_across(test.labels, SAMPLES)
     real, label_N = test.images(rows), test.labels[rows]
-    again, others = reconstruct(vq, real), train.images(spread(len(train.labels), len(rows)))
+    again, others = reconstruct(vq, real), train.images(rows_across(train.labels, len(rows)))
     settings: dict[str, Any] = {"cfg": CFG, "top_p": TOP_P}
     parts = generate_many(model, vq, label_N, plan.seed, **settings)
     samples = to_bytes(torch.cat([img for img, _ in parts])).cpu()
@@ -138,7 +139,7 @@ def score(plan: Plan, out: Path, model: Any, vq: VQVAE, train: Dataset, test: Da
     shown = [c for c in classes for _ in range(COLUMNS)] if len(plan.classes) > 1 else [0] * (SHOWN // 2)
     grid = torch.cat([img for img, _ in generate_many(model, vq, shown, plan.seed, **settings)])
     save_png(out / "samples.png", tile([list(row) for row in to_bytes(grid).cpu().split(COLUMNS)]))
-    some = spread(len(rows), 2 * COLUMNS)
+    some = rows_across(label_N, 2 * COLUMNS)
     save_png(out / "reconstructions.png", tile([list(real[some]), list(again[some])]))
 
     views = projection_views(plan.channels, vq.image_size()) | {"pixels": pixels}
@@ -149,7 +150,7 @@ def score(plan: Plan, out: Path, model: Any, vq: VQVAE, train: Dataset, test: Da
         judge = SlicedWasserstein(name)
         against = judge.against(judge.rows(reference))
         found |= {f"{name}{of}": against(judge.rows(Pictures(img, None, views))) for of, img in sets.items()}
-    training = Pictures(train.images(spread(len(train.labels), COMPARED)), None, views, real=True)
+    training = Pictures(train.images(rows_across(train.labels, COMPARED)), None, views, real=True)
     memory = Memorising("pixels", training)
     found["memorised"] = memory.score(memory.rows(Pictures(samples, label_N, views)), memory.rows(reference))
     logged = last_logged(str((out / "tokenizer").absolute())) | last_logged(str((out / "model").absolute()))
@@ -157,11 +158,6 @@ def score(plan: Plan, out: Path, model: Any, vq: VQVAE, train: Dataset, test: Da
     found |= {name: logged[name] for name in kept if name in logged}
     found["variance_lost"] = found.get("val_mse", 0.0) / max(to_float(real).var().item(), 1e-6)
     return found | {"num": len(rows), "seed": plan.seed}
-
-
-def spread(n: int, most: int) -> torch.Tensor:
-    """At most so many of n rows, evenly spread."""
-    return torch.linspace(0, n - 1, min(n, most)).long().unique()
 
 
 def summary(scores: dict[str, Any], out: Path) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 
 from varlite.checkpoints.load import load, load_tokenizer
 from varlite.datasets import Dataset
-from varlite.datasets.batches import first_of_all
+from varlite.datasets.batches import rows_across
 from varlite.datasets.pixels import to_float
 from varlite.models import Model, VARConfig, kind_of
 from varlite.models.next_scale import NextScale
@@ -45,7 +45,7 @@ class Start:
             # At one size a picture may be taken whole and at another cut: as published, all are cut alike.
             sizes = {vq.image_size() for vq in both}
             images = [opened(vq, "train", *([True] * (len(sizes) > 1))) for vq in both]
-            rows = first_of_all(images[0].labels, IMAGES)
+            rows = rows_across(images[0].labels, IMAGES)
             carry_over(cast(NextScale, model), cast(NextScale, self.model), both, paired_tokens(both, images, rows))
             codes = f"fitted on {len(rows)} images"
         return {"start": self.name, "class_table": table, "codes": codes}

@@ -10,7 +10,7 @@ import torch
 
 from varlite.checkpoints.load import weights_file
 from varlite.datasets import Dataset, open_dataset
-from varlite.datasets.batches import ahead, batch_indices, first_of_all, whole_passes
+from varlite.datasets.batches import ahead, batch_indices, rows_across, whole_passes
 from varlite.datasets.latents import CACHES
 from varlite.datasets.pixels import to_bytes
 from varlite.datasets.tokens import FreshTokens, TokenCache, Tokens, cache_tokens
@@ -89,7 +89,7 @@ def train(
             if engine.main:
                 print(f"weights of {start}; class table {said['class_table']}; codes {said['codes']}", file=sys.stderr)
         elif fresh and model.learns == "latents":
-            rows = first_of_all(tokens.label(torch.arange(len(tokens))), MEASURED)
+            rows = rows_across(tokens.label(torch.arange(len(tokens))), MEASURED)
             model.measure(tokens.example(vq.scales, tokens.batch(rows)[0]).cpu())
         begun = None  # its memory is free again
         training = TransformerTraining(run, engine, options, recipe, model, vq, (tokens, test_cache))
