@@ -83,6 +83,12 @@ def test_an_image_depends_on_its_own_seed_alone(model, tokenizer, img):
     assert not torch.allclose(refine(model, tokenizer, img[1:], HOLE, [2], seeds=[7], candidates=2), alone)
 
 
+def test_a_model_in_training_mode_refines_as_one_in_evaluation_mode_and_stays_in_its_mode(tokenizer, img):
+    model = lively_var(drop_path=0.9).double()
+    still = refine(model.eval(), tokenizer, img[:1], HOLE, candidates=3, seeds=3)
+    assert torch.equal(refine(model.train(), tokenizer, img[:1], HOLE, candidates=3, seeds=3), still) and model.training
+
+
 def test_it_finds_likelier_edits_than_one_pass(model, tokenizer, img):
     def score(images):
         null = torch.full((len(images), 1), model.config.classes)

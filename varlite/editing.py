@@ -185,7 +185,7 @@ def edit(
         a token is sampled at fine scales only.
     paste: put the kept pixels back, blended into the edit over half a token. As published, kept regions come back as
         reconstructions, changed near the border.
-    on_scale: called once for each scale with a `Step`, after the kept tokens were put back.
+    on_scale: called at each step, a scale for most models, with a `Step`, after the kept tokens were put back.
     settings: the others are those of `generate`.
 
     Returns images in [0, 1]. Raises ValueError for a model that cannot be edited, for images that are no floats in

@@ -92,12 +92,13 @@ def check_compiler(device: torch.device) -> None:
 
 
 def compile_blocks(model: Any, backend: str = "inductor") -> None:
-    """Compile the blocks in place: one graph of static shapes for each scale, shared by all blocks.
+    """Compile the blocks in place: one graph of static shapes for each step, shared by all blocks.
 
     Pays off where many batches of one size follow, on a GPU above all; the first batch takes a minute or more.
     """
     # Past the limit dynamo would silently go on without compiling.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * model.scales.K)
+    limit = 2 * model.evaluations(model.config)
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, limit)
     for block in model.blocks:
         block.compile(dynamic=False, backend=backend)
 

@@ -18,7 +18,7 @@ from varlite.drawing import Hook, Step, image_seeds
 from varlite.editing import check_edit, fill, keep_features, paste_weight
 from varlite.io.checks import brief, integer
 from varlite.models import Model, require
-from varlite.sampling import Seeds, check_pair, check_seeds, generate
+from varlite.sampling import Seeds, check_pair, check_seeds, generate, without_drop_path
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE
 
@@ -105,7 +105,8 @@ def refine(
             edits = generate(model, tokenizer, label_N, seeds=seed_N, on_scale=hook, scales=scales, **settings)
             edits = torch.lerp(edits.to(img_13HW.dtype), kept_13HW, weight_HW)
             idx = tokenizer.quantizer.encode(tokenizer.features(2 * edits - 1), scales)[0]
-            score_N = model.log_likelihood(tokenizer, idx, label_N[:, None].to(edits.device)).sum((1, 2))
+            with without_drop_path(model):
+                score_N = model.log_likelihood(tokenizer, idx, label_N[:, None].to(edits.device)).sum((1, 2))
             if score_N.isnan().all():
                 raise FloatingPointError("the model gives none of the edits a likelihood: all are NaN")
             first = int(score_N.nan_to_num(-torch.inf).argmax())

@@ -4,6 +4,7 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from itertools import islice
 from numbers import Integral, Real
 from typing import Any
@@ -72,13 +73,21 @@ def generate(
     rules = Rules(cfg, top_k, top_p, seed_B, generator, smooth, on_logits, on_scale)
     if generator is not None and generator.device.type != device.type:
         raise ValueError(f"generator must be on the model's device, {device}, got {generator.device}")
-    if not model.training:
+    with without_drop_path(model):
         return (model.sample(tokenizer, label_B.to(device), rules, scales) + 1) / 2
-    model.eval()  # drop-path is for training, and would make the same seed another image
+
+
+@contextmanager
+def without_drop_path(model: Model) -> Iterator[None]:
+    """Evaluation mode: drop-path is for training, and would make the same seed another image and another likelihood."""
+    training = model.training
+    if training:
+        model.eval()
     try:
-        return (model.sample(tokenizer, label_B.to(device), rules, scales) + 1) / 2
+        yield
     finally:
-        model.train()
+        if training:
+            model.train()
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

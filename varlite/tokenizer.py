@@ -223,7 +223,7 @@ DECODER = ("decoder.", "post_quant.")
 
 
 def fingerprint(tokenizer: VQVAE) -> str:
-    """SHA-256 of all that tokens depend on: schedule, encoder, codebook and phi, but not the decoder."""
+    """SHA-256 of the weights that tokens depend on, encoder, codebook and phi, and of the schedule; no decoder."""
     return _digest(tokenizer, str(tokenizer.scales.sides), lambda name: not name.startswith(DECODER))
 
 

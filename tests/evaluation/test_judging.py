@@ -93,26 +93,28 @@ def test_what_the_panel_cannot_do_is_said_before_the_first_image(small, cache, t
         evaluate(panel(small, **changes))
 
 
-def test_of_very_many_images_as_many_as_the_reference_has_are_looked_at(monkeypatch):
-    monkeypatch.setattr(judging, "MOST", 4)
+def test_of_very_many_images_as_many_as_the_reference_has_are_looked_at_of_all_classes(monkeypatch):
+    monkeypatch.setattr(judging, "MOST", 50)
     asked = []
 
     class Panel:
         views: ClassVar = {}
 
         def ask(self, samples):
-            asked.append(samples.images[:, 0, 0, 0])
+            asked.append((samples.images[:, 0, 0, 0], samples.labels))
 
     monkeypatch.setattr(judging, "open_panel", lambda tokenizer, num: Panel())
 
-    class Ten:
-        labels, size = None, (28, 28)
+    class Many:
+        labels, size = torch.arange(250) % 10, (28, 28)
 
         def __len__(self):
-            return 10
+            return 250
 
         def batch(self, rows):
-            return torch.arange(10)[rows].view(-1, 1, 1, 1).expand(-1, 1, 28, 28).byte()
+            return torch.arange(250)[rows].view(-1, 1, 1, 1).expand(-1, 1, 28, 28).byte()
 
-    judging.ask_panel(Ten(), {})
-    assert asked[0].tolist() == [0, 2, 5, 7]
+    judging.ask_panel(Many(), {})
+    ((rows, labels),) = asked
+    assert len(rows) == 50 and (rows.diff() > 0).all() and labels.equal(rows.long() % 10)
+    assert labels.unique().tolist() == list(range(10))

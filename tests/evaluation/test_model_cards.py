@@ -132,6 +132,18 @@ def test_with_a_reference_features_metrics_or_samples_of_ones_own_samples_are_sc
     assert evaluate_any(Request("mine", metrics=("classify",))) == {"data": "still-life"}
 
 
+def test_on_data_without_a_judge_a_precision_has_no_use(monkeypatch, tmp_path):
+    of_still_life(monkeypatch, tmp_path, "var", "cifar10")
+    with pytest.raises(ValueError, match="precision: on the data cifar10 no network compares samples with pictures"):
+        evaluate_any(Request("mine", precision="int8"))
+
+
+@pytest.mark.parametrize("name, own", [("fashion-classifier", "fashion"), ("still-reader", "still-life")])
+def test_a_network_that_reads_pictures_is_scored_on_its_own_data_alone(name, own):
+    with pytest.raises(ValueError, match=f"data: a .* is scored on test images of {own}, got cifar10: leave it out"):
+        evaluate_any(Request(name), data="cifar10")
+
+
 def test_real_images_are_nearer_than_reconstructions_and_nearest_where_the_reference_holds_them(real):
     label_N, vq = class_balanced(500, 10), load_tokenizer("fashion-vq")
     held, floor, reconstructed = (
@@ -152,6 +164,8 @@ def test_real_images_are_nearer_than_reconstructions_and_nearest_where_the_refer
         ({"model": "fashion-classifier", "cfg": 3.0}, "cfg: of a classifier no samples are scored"),
         ({"model": "fashion-vq", "precision": "int8"}, "precision: of a tokenizer no samples are scored"),
         ({"model": "still-vq", "num": 10}, "num: of a tokenizer no samples are scored"),
+        ({"images": "folder", "num": 1000}, "num: images are scored as they are given, all of them; leave it out"),
+        ({"images": "folder", "cfg": 4.0}, "cfg: images are scored as they are given"),
     ],
 )
 def test_an_option_without_a_use_is_refused(options, message):

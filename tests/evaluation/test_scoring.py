@@ -15,7 +15,7 @@ from metrics import QUICK, noise_images, request, scores, write_pngs, write_refe
 
 from varlite import cli
 from varlite.datasets.fashion import FashionMNIST
-from varlite.evaluation import samples
+from varlite.evaluation import samples, scoring
 from varlite.evaluation.features import extract, open_extractor
 from varlite.evaluation.request import Request
 from varlite.evaluation.scoring import evaluate
@@ -120,17 +120,27 @@ def test_memory_does_not_grow_with_the_number_of_images(small, cache, tmp_path):
     assert many < 2e9 and many - few < 100e6
 
 
-def test_an_evaluation_is_not_run_twice_at_once(small, cache, monkeypatch):
-    generate = samples.generate
+@pytest.mark.parametrize("module, name", [(samples, "generate"), (scoring, "score")])
+def test_an_evaluation_is_not_run_twice_at_once_until_it_is_scored(small, cache, monkeypatch, module, name):
+    function = getattr(module, name)
 
     def and_again(*arguments, **settings):
-        monkeypatch.setattr(samples, "generate", generate)
+        monkeypatch.setattr(module, name, function)
         with pytest.raises(OSError, match="is running the same evaluation"):
             evaluate(request(small))
-        return generate(*arguments, **settings)
+        return function(*arguments, **settings)
 
-    monkeypatch.setattr(samples, "generate", and_again)
+    monkeypatch.setattr(module, name, and_again)
     evaluate(request(small))
+    evaluate(request(small))
+
+
+def test_after_an_evaluation_that_failed_the_same_one_can_be_run(small, cache, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(scoring, "score", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError) as failed:
+            evaluate(request(small))
+    assert evaluate(request(small))["scores"] and failed  # whose frames are still there
 
 
 @pytest.mark.slow

@@ -7,7 +7,9 @@ from varlite.checkpoints.empty import parameters
 from varlite.checkpoints.load import load
 from varlite.experiments import machine_costs as costs
 from varlite.experiments.scaling_laws import flops
+from varlite.inference import Graphs
 from varlite.speed import side_by_side, stopwatch, ways
+from varlite.speed.reference import keep_top
 from varlite.speed.report import report
 from varlite.speed.side_by_side import bench
 from varlite.speed.stopwatch import gemm_rate
@@ -50,6 +52,15 @@ def test_blocks_can_be_compiled_and_a_raster_model_has_a_step_for_each_token(tra
     assert len(compiled) == 1 and torch.equal(*found.values())
     record = bench("fashion-raster-d4", rounds=1)
     assert len(record["ways"]["plain"]["transformer_ms_by_scale"]) == 49 and record["ways"]["plain"]["equal"] == 1
+
+
+def test_parts_are_timed_without_a_recorded_graph_which_has_none(trained, monkeypatch):
+    model, tokenizer = load(trained / "var")
+    model.sample = Graphs(model)
+    monkeypatch.setattr(Graphs, "__call__", lambda *_: pytest.fail("a graph was asked for"))
+    watch = stopwatch.Stopwatch(side_by_side.CPU)
+    ways.sample(model, tokenizer, 2, "float32", keep_top, watch, 0)
+    assert len(watch.seconds["transformer"]) == model.scales.K and isinstance(model.sample, Graphs)
 
 
 def test_a_process_that_dies_is_told_of(trained, quick_bench):

@@ -174,6 +174,14 @@ def test_a_card_quotes_the_whole_line_of_trainings(tmp_path):
     assert card["started_from"] == {"seed": 2, "started_from": {"seed": 1}}
 
 
+def test_a_tokenizer_that_lies_beside_a_transformer_does_not_quote_the_transformer_s_card(tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps({"training": {"seed": 2}}))
+    with Run(tmp_path / "out", CONFIG, "toy", started_from=tmp_path / "tokenizer.safetensors") as run:
+        run.begin({})
+        run.finish({"kind": "tokenizer", "config": {}}, WEIGHTS, 1, {})
+    assert "started_from" not in json.loads((tmp_path / "out" / "card.json").read_text())
+
+
 def test_a_damaged_card_of_the_start_is_told_before_anything_is_computed(tmp_path):
     (tmp_path / "card.json").write_text("{")
     with pytest.raises(ValueError, match=r"card\.json is damaged"):

@@ -270,6 +270,13 @@ def test_images_of_two_sizes_are_cut_alike_for_the_fit(trained, presets, tmp_pat
     assert seen[2:] == [("train", (20, 20), True), ("train", (10, 10), True)]
 
 
+def test_a_kind_that_cannot_be_carried_over_is_refused_another_tokenizer(tmp_path):
+    VQVAE(TOKENIZERS[MODELS["fashion-maskgit-d4"].tokenizer].config).save_pretrained(tmp_path)
+    start = {"tokenizer": str(tmp_path / "tokenizer.safetensors"), "start": "fashion-maskgit-d4"}
+    with pytest.raises(ValueError, match="has other codes than fashion-maskgit-d4, and a maskgit cannot"):
+        stage2.train("fashion-maskgit-d4", "fashion", tmp_path / "out", **start)
+
+
 def test_a_start_with_no_scales_in_common_is_refused(trained, presets, tmp_path):
     tiny_tokenizer(1, scales=[1, 4]).save_pretrained(tmp_path / "vq")
     with pytest.raises(ValueError, match=r"start: .* needs its first scale and one more in common"):

@@ -20,6 +20,7 @@ def bench(
     machine reaches in one large matrix product, and peak memory. Sampling compares with a dense mask, a concatenated
     cache, AdaLN at every scale, a full sort and a contiguous decoder; training with a step that encodes its images.
     A preset without weights here is measured on random ones. --precision is measured beside float32.
+    On a CUDA GPU sampling is timed without the recorded graph, which has no parts: `varlite verify` times it with one.
 
     Args:
         what: sample, or one step of train.

@@ -185,7 +185,8 @@ def make_edits(
     scales, device = transformer.scales, transformer.pos_LC.device
     batch = 1 if refined else batch  # images are refined one by one, and so each is on disk when it is done
     img_B3HW, seeded_by = to_float(img_3HW)[None].to(device), transformer.class_embed.null if label is None else label
-    total, unit = (num * len(begins(scales.K)), "round") if refined else (-(-num // batch) * scales.K, "scale")
+    steps = getattr(transformer.config, "steps", scales.K)  # a MaskGIT and a DiT take other steps than scales
+    total, unit = (num * len(begins(scales.K)), "round") if refined else (-(-num // batch) * steps, "step")
     with tqdm(total=total, unit=unit, desc="editing", mininterval=0.5, delay=3) as bar:
         edit_by: Callable[..., torch.Tensor] = refine if refined else edit_images
         told = "on_round" if refined else "on_scale"

@@ -77,7 +77,8 @@ def train(
         out: folder of this training; default runs/PRESET.
         tokenizer: a preset, or a folder written by `varlite train-tokenizer`; default that of START, or the preset's.
         start: go on from this model, a preset or folder of the same shape; for another number of classes its
-            class table is new, and for a TOKENIZER with other codes or scales what speaks in codes is fitted first.
+            class table is new, and for a TOKENIZER with other codes or scales what speaks in codes is fitted first,
+            if it is a VAR, an M-VAR or Markov.
         weights: for a published START, a folder or file with the weights.
         views: random cuts of each image, encoded once; 1 is its middle, 0 a new cut at every step, encoded then, as
             the published code does; default the recipe's.

@@ -23,7 +23,7 @@ from varlite.inference import autocast, prepare
 from varlite.io.files import sha256
 from varlite.io.provenance import command, machine, versions
 from varlite.models import Model, require
-from varlite.sampling import device_of
+from varlite.sampling import device_of, without_drop_path
 from varlite.scales import Scales
 from varlite.tokenizer import VQVAE, fingerprint
 
@@ -47,10 +47,11 @@ def log_likelihoods(model: Model, tokenizer: VQVAE, images_NCHW: torch.Tensor, b
     label_C, parts = torch.arange(c, device=device), []
     for img in images_NCHW.split(max(1, min(batch, at_a_time // c))):
         idx = tokenizer.encode(to_float(img.to(device)))
-        some = [
-            model.log_likelihood(tokenizer, idx, of.expand(len(img), -1))
-            for of in label_C.split(max(1, at_a_time // len(img)))
-        ]
+        with without_drop_path(model):
+            some = [
+                model.log_likelihood(tokenizer, idx, of.expand(len(img), -1))
+                for of in label_C.split(max(1, at_a_time // len(img)))
+            ]
         parts.append(torch.cat(some, 1).float().cpu())
     return torch.cat(parts)
 

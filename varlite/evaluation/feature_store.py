@@ -6,7 +6,6 @@ process computes one, or after how many interruptions.
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from varlite.io.files import write_json
-from varlite.io.launcher import check_launcher
+from varlite.io.launcher import announced
 from varlite.io.locks import hold
 from varlite.io.places import cache_folder
 
@@ -65,11 +64,15 @@ class Processes:
 
     def __init__(self, device: torch.device):
         self.state, self.device, self.index, self.count = None, device, 0, 1
-        check_launcher()
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        if (announces := announced()) > 1:
             from accelerate import PartialState
 
             self.state = PartialState(cpu=device.type == "cpu")
+            if self.state.num_processes != announces:  # each would take itself for the only one, and do all the work
+                raise ValueError(
+                    f"{announces} processes are announced in the environment in a way that reaches none of them on "
+                    f"{device.type}: start them with torchrun --nproc-per-node {announces} -m -- varlite ..."
+                )
             self.device, self.index, self.count = self.state.device, self.state.process_index, self.state.num_processes
         self.main = self.index == 0
 
@@ -82,24 +85,24 @@ class Work:
     """The folder for one set of images: `arrays` by name, and the seconds that each finished batch took.
 
     plan: everything that decides the numbers; its digest names the folder.
-    wait: wait if another process runs the same plan; if False, raise OSError.
+    shared: of images that many evaluations need. The folder is then for everyone once it is filled, and another process
+        that wants to fill it waits; otherwise it is this one's until `release`, and another raises OSError.
     """
 
     def __init__(
         self, plan: dict[str, Any], num: int, batch: int, arrays: dict[str, tuple[tuple[int, ...], Any]],
-        processes: Processes, wait: bool = False,
+        processes: Processes, shared: bool = False,
     ):  # fmt: skip
         plan = plan | {"num": num, "batch": batch, "arrays": {name: list(shape) for name, (shape, _) in arrays.items()}}
         digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
         self.folder = cache_folder() / f"evaluate-{digest[:16]}"
-        self.num, self.batch, self.processes = num, batch, processes
+        self.num, self.batch, self.processes, self.shared = num, batch, processes, shared
         self.arrays = {name: Rows(self.folder / name, (num, *shape), dtype) for name, (shape, dtype) in arrays.items()}
         self.seconds = Rows(self.folder / "seconds", (-(-num // batch),), np.float64)
         if processes.main:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # Features of a reference are waited for in silence: many evaluations share them.
-            busy = "" if wait else f"{{holder}} is running the same evaluation, in {self.folder}: wait for it"
-            self._lock = hold(self.folder / ".lock", busy, wait)
+            busy = "" if shared else f"{{holder}} is running the same evaluation, in {self.folder}: wait for it"
+            self._lock = hold(self.folder / ".lock", busy, shared)
             if not (self.folder / "plan.json").exists():
                 for rows in [*self.arrays.values(), self.seconds]:
                     rows.create()
@@ -130,8 +133,13 @@ class Work:
             self.processes.wait()
         finally:
             bar.close()
-            if self.processes.main:
-                self._lock.release()
+            if self.shared:
+                self.release()
+
+    def release(self) -> None:
+        """Let other processes have the folder."""
+        if self.processes.main:
+            self._lock.release()
 
     def remove(self) -> None:
         if self.processes.main:

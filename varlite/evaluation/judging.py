@@ -9,6 +9,7 @@ import torch
 from varlite.checkpoints.load import load_tokenizer
 from varlite.evaluation.feature_store import Rows
 from varlite.evaluation.judges.interface import Pictures
+from varlite.evaluation.judges.intervals import shuffled
 from varlite.evaluation.judges.jury import open_panel
 from varlite.evaluation.judges.verdict import Report, summary_line, verdict, verdict_line
 from varlite.io.records import read_object
@@ -16,7 +17,7 @@ from varlite.io.records import read_object
 PANEL = "panel"  # its name among the metrics
 REFERENCE = "fashion"  # whose test set it compares with
 SIZE = (28, 28)
-LEAST, MOST = 20, 10_000  # images: fewer have no intervals; of more it looks at so many, evenly spread over them
+LEAST, MOST = 20, 10_000  # images: fewer have no intervals; of more it looks at so many, drawn at random
 
 
 def cannot(images: Any, reference: str) -> str | None:
@@ -44,7 +45,8 @@ def keep(images: Any, img_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
 def ask_panel(images: Any, kept: Mapping[str, Rows]) -> Report:
     """The panel's report on images, of samples with what was kept of them. `MOST` bounds what it holds in memory."""
     num = min(len(images), MOST)
-    rows = torch.arange(num) * len(images) // num
+    # Not every so-manieth: samples go through the classes in turn, and a step would leave some of them out.
+    rows = shuffled(len(images))[:num].sort().values
     own = getattr(images, "tokenizer", None)
     tokenizer = load_tokenizer("fashion-vq") if own is None else own
     panel = open_panel(tokenizer, num)

@@ -54,8 +54,10 @@ def evaluate_any(
     card_path = weights_file(name, request.weights).parent / "card.json" if card else None
     if card_path is not None:
         check_file("card", card_path)
-    if data is None:
-        data = trained_on(request)
+    own = trained_on(request)
+    data = own if data is None else data
+    if (kind == "reader" or kind in CLASSIFIERS) and data != own:
+        raise ValueError(f"data: a {kind} is scored on test images of {own}, got {data}: leave it out")
     still = issubclass(DATASETS.get(data, object), StillLife)
     judged = kind not in ("tokenizer", "reader", *CLASSIFIERS) and data == "fashion"
     check_options(request, data, kind, judged)
@@ -146,7 +148,9 @@ def check_options(request: Request, data: str, kind: str | None, judged: bool) -
         elif kind == "reader" or kind in CLASSIFIERS:
             refuse(request, (*DRAWN, "precision", "dials", "num"), of_kind)
         elif not issubclass(DATASETS.get(data, object), StillLife):
-            refuse(request, (*DRAWN, "num"), of_data(data))
+            refuse(request, (*DRAWN, "num", "precision"), of_data(data))
+    elif request.images is not None:
+        refuse(request, ("num", *DRAWN, "precision", "dials"), "images are scored as they are given, all of them")
 
 
 def of_data(data: str) -> str:

@@ -43,7 +43,14 @@ def evaluate(request: Request, out: Path | None = None, device: str | torch.devi
     if task.processes.main:
         for remark in task.remarks:
             print(f"note: {remark}", file=sys.stderr)
-    request = task.request
+    try:
+        return carry_out(task, out)
+    finally:
+        task.release()
+
+
+def carry_out(task: "Task", out: Path | None) -> dict[str, Any]:
+    """Features, then scores."""
     real, fake = task.reference_features(), task.image_features()
     baselines = task.baselines() if "fd_ratio" in task.metrics else {}
     if not task.processes.main:
@@ -55,7 +62,7 @@ def evaluate(request: Request, out: Path | None = None, device: str | torch.devi
         scores |= beside(scores, baselines, real)
     if isinstance(task.images, Samples):
         seconds = fake.seconds[:].sum().item() / len(task.images)
-        scores |= {"num": request.num, "seed": request.seed, "seconds_per_image": seconds}
+        scores |= {"num": task.request.num, "seed": task.request.seed, "seconds_per_image": seconds}
     result = task.record() | {"scores": rounded(scores)} | panel | {"peak_memory": peak_memory()}
     if out is not None:
         write_json(out, result)
@@ -89,6 +96,7 @@ class Task:
         if request.samples is not None and request.images is not None:
             raise ValueError("samples are written of a model; with images there are none to write")
         self.request, self.processes = request, Processes(device)
+        self.own: Work | None = None  # features of the images, which nobody else may touch until they are scored
         self.device = self.processes.device
         if out is not None:
             check_file("out", out)
@@ -153,7 +161,7 @@ class Task:
         real = Reference({}, dict(self.given), self.reference.labels)
         if kept:
             plan = self.plan | {"of": self.reference.checksum}
-            real.features = dict(self.fill(self.reference, plan, kept, "reference", wait=True).arrays)
+            real.features = dict(self.fill(self.reference, plan, kept, "reference", shared=True).arrays)
         return real
 
     def image_features(self) -> Work:
@@ -183,13 +191,13 @@ class Task:
         plan = self.plan | {name: self.images.record[name] for name in of_tokenizer}
         widths = self.extractor.widths
         return {
-            name: (self.fill(images, plan | {"of": name, "rows": len(images)}, widths, name, wait=True), images)
+            name: (self.fill(images, plan | {"of": name, "rows": len(images)}, widths, name, shared=True), images)
             for name, images in sets.items()
         }
 
     def fill(
         self, images: Any, plan: dict[str, Any], widths: dict[str, int], what: str,
-        writer: "PNGs | Shuffled | None" = None, wait: bool = False,
+        writer: "PNGs | Shuffled | None" = None, shared: bool = False,
     ) -> Work:  # fmt: skip
         """Compute what is missing of the features of a set of images."""
         arrays: dict[str, Any] = {name: ((width,), np.float32) for name, width in widths.items()}
@@ -197,7 +205,8 @@ class Task:
         judged = self.panel and images is self.images and isinstance(images, Samples)
         arrays |= kept_arrays(images.tokenizer.scales.total) if judged else {}
         batch = self.request.batch if images is self.images else BATCH
-        work = Work(plan, len(images), batch, arrays, self.processes, wait)
+        work = Work(plan, len(images), batch, arrays, self.processes, shared)
+        self.own = self.own if shared else work
         if writer and self.processes.main and not writer.begin():
             work.forget()  # the samples of finished batches are no longer there
         self.processes.wait()
@@ -210,6 +219,10 @@ class Task:
 
         work.fill(images.batch, keep, what)
         return work
+
+    def release(self) -> None:
+        if self.own is not None:
+            self.own.release()
 
     def ask_panel(self, fake: Work) -> dict[str, Any]:
         """What a result says of the panel, and of the verdict against other sets."""

@@ -6,11 +6,13 @@ SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"
 RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
 
-def check_launcher() -> None:
-    """Raises ValueError if a variable announces several processes, but others that they need to meet are missing.
+def announced() -> int:
+    """How many processes a launcher announces. Raises ValueError if a variable announces several, but others that they
+    need to meet are missing.
 
     Such variables are left over from the shell of a pod or a job; torch would wait for the others, or fail.
     """
+    size = 1
     for name in SIZES:
         value = os.environ.get(name, "1")
         if value == "1":
@@ -25,3 +27,5 @@ def check_launcher() -> None:
                 f"set: for one process `unset {name}`, for several start with torchrun --nproc-per-node {value} "
                 "-m -- varlite ..."
             )
+        size = max(size, int(value))
+    return size

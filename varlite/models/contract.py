@@ -50,8 +50,8 @@ class Model(HubHabits, nn.Module):
     """Base of all models: what a model states about itself, and what most have in common.
 
     An example is what `learns` names, for a batch: token maps [idx_Bl], or the encoder's output f_BZhw. The loss is a
-    function of its arguments alone: `chance_Bn` holds every random number that it uses, n for each image, so that it is
-    the same after a resumption, and however many processes share the batch.
+    function of its arguments: `chance_Bn` holds the random numbers that it uses, n for each image, so that it is the
+    same after a resumption, and however many processes share the batch. Drop-path alone draws from torch's generator.
     """
 
     config: Any

@@ -14,7 +14,7 @@ from varlite import drawing
 from varlite.checkpoints.empty import random_model
 from varlite.checkpoints.load import load
 from varlite.datasets.latents import CACHES
-from varlite.inference import Precision, autocast, compile_blocks, prepare
+from varlite.inference import Graphs, Precision, autocast, compile_blocks, prepare
 from varlite.io.meta import on_meta
 from varlite.io.places import CHECKPOINTS
 from varlite.models import Model, set_dials
@@ -79,6 +79,7 @@ def sampling_way(work: Work, way: str, model: Model, tokenizer: VQVAE) -> Way:
     elif way == "varlite":
         model, precision = prepare(model), "float32"
     elif way == "compiled":
+        model = prepare(model) if work.device.type == "cuda" else model  # as `varlite sample --compile` does
         compile_blocks(model)
         precision = "float32" if precision == "int8" else precision
     else:
@@ -89,7 +90,10 @@ def sampling_way(work: Work, way: str, model: Model, tokenizer: VQVAE) -> Way:
 def sample(
     model: Model, tokenizer: VQVAE, batch: int, precision: Precision, filters: Callable, watch: Stopwatch, seed: int
 ) -> torch.Tensor:
-    """All tokens (B, L) of `batch` images; the seconds of each part are noted in `watch`."""
+    """All tokens (B, L) of `batch` images; the seconds of each part are noted in `watch`.
+
+    On a CUDA GPU without the recorded graph, which has no parts: `varlite verify` measures with it.
+    """
     labels, tokens, draw_one = [i % model.config.classes for i in range(batch)], [], drawing.draw
 
     def draw(*args: Any) -> torch.Tensor:
@@ -98,6 +102,8 @@ def sample(
 
     quantizer = ("embed", "accumulate", "next_input")
     with ExitStack() as stack:
+        if isinstance(graphs := getattr(model, "sample", None), Graphs):
+            stack.enter_context(patch.object(model, "sample", graphs.sample))
         for owner, name, stage in (
             *(((model, "step", "transformer"),) if hasattr(model, "step") else ()),
             *((tokenizer, name, "quantizer") for name in quantizer),

@@ -3,7 +3,8 @@
     varlite train ...                                         one process, on the GPU if there is one
     torchrun --nproc-per-node 8 -m -- varlite train ...       eight, each with an eighth of every batch
 
-`batch` is the global batch: however many processes and micro-steps share it, they compute what one process would.
+`batch` is the global batch: however many processes and micro-steps share it, they compute what one process would, but
+for drop-path, which draws for each micro-step anew, and MaskGIT's loss, a mean over the tokens that a micro-step hides.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -18,7 +19,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from varlite.io.launcher import check_launcher
+from varlite.io.launcher import announced
 from varlite.io.memory import peak_memory
 from varlite.training.options import Options
 
@@ -167,7 +168,7 @@ def check_options(options: Options) -> None:
         package = options.log if argument == "log" else argument
         if find_spec(package) is None:
             raise ValueError(f"{argument}: the package is not installed: pip install {package}")
-    check_launcher()
+    announced()
 
 
 class Trained:

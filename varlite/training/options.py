@@ -27,7 +27,8 @@ class Options:
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the matrix products (autocast); weights stay in float32."""
     accumulate: int = 1
-    """Split each step into this many micro-steps: the same in less memory, but for losses that weigh whole batches."""
+    """Split each step into this many micro-steps: the same in less memory, but for drop-path, and for losses that weigh
+    whole batches."""
     shard: bool = False
     """Spread weights and optimizer over the processes (FSDP), for models that do not fit on one GPU. Stage 2 only."""
     tensorboard: bool = False

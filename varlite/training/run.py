@@ -53,7 +53,9 @@ class Run:
         self.step = 0  # steps done
         self._lock: BaseFileLock | None = None
         check_folder(out)
-        self._history = {} if started_from is None else read_json(started_from.parent / "card.json")
+        # A tokenizer named as a file may lie beside a transformer, whose card is not its own.
+        own = started_from is not None and started_from.name == self.model_path.name
+        self._history = read_json(started_from.parent / "card.json") if started_from and own else {}
         self._check_config(partial=True)
 
     @property

@@ -60,6 +60,11 @@ def starting_point(
     config = replace(row.config, vocab=vq.config.vocab, z=vq.config.z, scales=vq.scales.sides)
     if begun:
         check_start(preset, config, begun.name, begun.model.config)
+        if not (takes_new_codes(type(begun.model)) or same_codes(vq, begun.tokenizer)):
+            raise ValueError(
+                f"tokenizer: {tokenizer} has other codes than {begun.name}, and a {kind_of(config).name} cannot be "
+                "carried over to them: leave out tokenizer or start"
+            )
     return config, vq, begun
 
 

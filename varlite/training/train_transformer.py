@@ -164,7 +164,8 @@ class TransformerTraining(Training):
     ):
         self.data, self.test = splits
         batch = min(recipe.batch, len(self.data))
-        per_step = {"images": batch} | ({"tokens": batch * vq.scales.total} if model.learns == "tokens" else {})
+        positions = sum(run.tokens for run in model.passes(model.config, "training"))
+        per_step = {"images": batch} | ({"tokens": batch * positions} if model.learns == "tokens" else {})
         super().__init__(run, engine, options, recipe, per_step)
         self.config, self.vq = model.config, vq
         groups = decay_groups(model, recipe.weight_decay)

@@ -55,19 +55,14 @@ def quantiles(x_NP: torch.Tensor) -> torch.Tensor:
     return torch.cat([x.sort(0).values[place] for x in x_NP.split(16, 1)], 1)
 
 
-def sliced_w2(x_NP: torch.Tensor, y_MP: torch.Tensor) -> float:
-    """Mean over columns of the squared W2 between two sets of numbers; N and M may differ.
-
-    Exact, but for rounding, where N and M divide `QUANTILES`; near it otherwise.
-    """
-    return (quantiles(x_NP) - quantiles(y_MP)).double().square().mean().item()
-
-
 BLIND = {"sw_pixels": frozenset({"memorised"}), "sw_patches": frozenset({"memorised"})}  # corruptions that they miss
 
 
 class SlicedWasserstein(Judge):
-    """1000 times sliced W2 squared of the view "sw_pixels" or "sw_patches"."""
+    """1000 times sliced W2 squared of the view "sw_pixels" or "sw_patches": the mean over its columns.
+
+    Exact, but for rounding, where the numbers of rows divide `QUANTILES`; near it otherwise.
+    """
 
     squared = True
 
