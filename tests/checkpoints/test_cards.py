@@ -10,6 +10,12 @@ def test_a_folder_without_card_and_log_has_none(tmp_path):
     assert read_card(str(tmp_path)) == {} == last_logged(str(tmp_path))
 
 
+def test_the_folder_here_is_not_the_folder_of_those_that_ship(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "card.json").write_text('{"scores": {"accuracy": 1}}')
+    assert read_card(".")["scores"] == {"accuracy": 1} and read_card("..") == {}
+
+
 def test_card_and_log_are_found_from_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "run").mkdir()

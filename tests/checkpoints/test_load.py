@@ -143,6 +143,18 @@ def test_published_weights_come_from_the_hub_at_the_revision_asked_for(folder, p
     assert asked == [("someone/tiny", file, {"revision": "abc"}) for file in ("var_d2.pth", "vq.pth")]
 
 
+def test_a_tokenizer_of_another_repository_does_not_take_the_model_s_revision(folder, pair, monkeypatch):
+    monkeypatch.setitem(
+        presets.MODELS, "tiny-var", replace(presets.MODELS["tiny-var"], hub=("else/where", "var_d2.pth"))
+    )
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download", lambda *args, **more: asked.append((*args, more)) or folder / args[1]
+    )
+    assert_loaded(load("tiny-var", revision="abc"), pair)
+    assert [more.get("revision") for *_, more in asked] == ["abc", None]
+
+
 def test_without_network_and_cache_the_answer_says_what_to_do(folder):
     for call in (lambda: load("var-d16"), lambda: load_tokenizer("imagenet-vq"), lambda: load("tiny-var")):
         with pytest.raises(

@@ -107,8 +107,9 @@ def test_presets_and_the_folders_of_trainings_are_pretrained_too(trained):
         and model.class_names[9] == "ankle boot"
     )
     assert VQVAE.from_pretrained("fashion-vq").config.vocab == model.config.vocab
-    for cls, folder in ((VAR, "var"), (VQVAE, "var"), (VQVAE, "vq")):
+    for cls, folder in ((VAR, "var"), (VQVAE, "vq")):
         assert cls.from_pretrained(trained / folder).card["training"]["data"]
+    assert VQVAE.from_pretrained(trained / "var").card == {}  # that one is the transformer's
 
 
 def test_a_wrong_name_class_or_file_is_refused(tmp_path):
@@ -135,6 +136,21 @@ def test_a_model_does_not_load_with_another_tokenizer_than_it_was_saved_with(tmp
     tiny_tokenizer(1).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="was trained with another tokenizer"):
         load(tmp_path)
+
+
+def test_nor_once_it_was_saved_again_without_its_own(tmp_path):
+    tiny_var().save_pretrained(tmp_path / "a", tokenizer=tiny_tokenizer(0))
+    tiny_tokenizer(1).save_pretrained(tmp_path / "b")
+    varlite.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
+    with pytest.raises(ValueError, match="was trained with another tokenizer"):
+        load(tmp_path / "b")
+
+
+def test_a_tokenizer_does_not_take_the_card_of_the_model_that_it_lies_beside(tmp_path):
+    tiny_var().save_pretrained(tmp_path, tokenizer=tiny_tokenizer(), card=CARD)
+    assert VQVAE.from_pretrained(tmp_path).card == {}
+    (tmp_path / "model.safetensors").unlink()  # as a download of the tokenizer alone
+    assert VQVAE.from_pretrained(tmp_path).card == {}
 
 
 def test_a_card_of_an_earlier_model_does_not_stay_beside_new_weights(tmp_path):

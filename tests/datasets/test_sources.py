@@ -72,10 +72,45 @@ def test_shards_with_numbers_as_classes_are_read_by_folder_braces_or_pattern(tmp
     assert found["train"].classes == ("0", "1") and len(found["train"].labels) + len(found["test"].labels) == 25
     (tmp_path / "shards" / "classes.txt").write_text("round\nsquare\n")
     assert opened(pattern.format(tmp_path / "shards"))["train"].classes == ("round", "square")
+    (tmp_path / "shards" / "classes.txt").write_text("crane\ncrane\n")  # a bird and a machine
+    assert opened(pattern.format(tmp_path / "shards"))["train"].classes == ("crane (0)", "crane (1)")
     (tmp_path / "shards" / "classes.txt").unlink()
     (tmp_path / "shards" / "classes.json").write_text(json.dumps({"0": "round"}))
     with pytest.raises(ValueError, match=r"names 1 classes, and a \.cls file says 1"):
         opened(pattern.format(tmp_path / "shards"))
+
+
+def test_pictures_without_a_class_and_archives_of_no_split_are_left_out_and_told_of(folder, tmp_path):
+    pictures = sorted((folder / "round").iterdir())
+    with tarfile.open(tmp_path / "some.tar", "w") as tar:
+        for i, path in enumerate(pictures):
+            add(tar, f"{i}.png", path.read_bytes())
+            if i < 5:
+                add(tar, f"{i}.cls", b"0")
+    (note,) = TarImages([tmp_path / "some.tar"], "train", SIZE, 1).notes
+    assert note == f"left out: {len(pictures) - 5} images without a .cls file"
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(folder, ".")
+        add(tar, "loose.png", path.read_bytes())
+    assert "1 images in no class" in TarImages([tmp_path / "x.tar"], "train", SIZE, 1).notes[0]
+    for name in ("train-0", "notes"):
+        (tmp_path / f"{name}.tar").write_bytes((tmp_path / "x.tar").read_bytes())
+    paths = [tmp_path / "notes.tar", tmp_path / "train-0.tar"]
+    assert "1 archives that are of no split" in TarImages(paths, "train", SIZE, 1).notes[0]
+
+
+def test_a_class_that_is_a_hard_link_is_read_where_it_leads(folder, tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for i, path in enumerate(sorted((folder / "round").iterdir())):
+            add(tar, f"{i}.png", path.read_bytes())
+            if i == 0:
+                add(tar, "0.cls", b"0")
+                continue
+            link = tarfile.TarInfo(f"{i}.cls")
+            link.type, link.linkname = tarfile.LNKTYPE, "0.cls"
+            tar.addfile(link)
+    train, test = (TarImages([tmp_path / "x.tar"], split, SIZE, 1) for split in ("train", "test"))
+    assert len(train.members) + len(test.members) == i + 1 and train.classes == ("0",)
 
 
 def test_shards_whose_names_say_it_are_the_splits_and_classes_may_be_names(tmp_path):

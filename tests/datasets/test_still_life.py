@@ -1,6 +1,7 @@
 import colorsys
 from dataclasses import replace
 from math import cos, radians, sin
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -184,6 +185,15 @@ def test_what_was_rendered_is_kept(train, tmp_path, monkeypatch):
     assert torch.equal(again.images(torch.tensor([2, 1])), images.flip(0)) and not rendered
     again.images(torch.tensor([1, 4, 2, 4]))
     assert rendered == [train.factors(4)]
+
+
+def test_a_full_disk_is_told_instead_of_ending_the_process(tmp_path, monkeypatch):
+    train = StillLife("train", tmp_path)
+    train.images(torch.tensor([1]))
+    monkeypatch.setattr(still_life.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    train.images(torch.tensor([1]))
+    with pytest.raises(OSError, match="No space left on device"):
+        train.images(torch.tensor([1, 2]))
 
 
 def test_a_dataset_first_used_in_inference_mode_can_be_used_outside_it(tmp_path):

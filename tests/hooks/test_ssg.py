@@ -32,6 +32,13 @@ def test_an_enlarged_map_keeps_every_frequency_that_the_coarse_one_has(old, new)
     assert torch.allclose(enlarge(torch.ones_like(x), old, new), torch.ones(2, new[0] * new[1], 5).double())
 
 
+def test_half_precision_around_it_does_not_round_an_enlarged_map():
+    x = torch.randn(2, 9, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = enlarge(x, (3, 3), (5, 5))
+    torch.testing.assert_close(rounded, enlarge(x, (3, 3), (5, 5)))
+
+
 def test_logits_are_moved_away_from_those_of_the_scale_before_and_the_first_stay():
     tokenizer, hook = examples.tiny_tokenizer(), SSG(0.5)
     logits = [torch.randn(2, l, 32, generator=torch.Generator().manual_seed(l)) for l in tokenizer.scales.lengths]

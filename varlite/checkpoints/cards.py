@@ -19,7 +19,8 @@ LOG = {"step": int, "seconds": float}
 
 def card_folder(name: str) -> Path:
     """Folder of a model that ships, else the folder of that name."""
-    return CHECKPOINTS / name if (CHECKPOINTS / name).is_dir() else expand_home(name)
+    ships = len(Path(name).parts) == 1 and name != ".." and (CHECKPOINTS / name).is_dir()
+    return CHECKPOINTS / name if ships else expand_home(name)
 
 
 def read_card(name: str) -> dict[str, Any]:

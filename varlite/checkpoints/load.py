@@ -47,7 +47,7 @@ def load(
     weights: where the files of a published model lie: a folder, or the transformer's file. None asks the hub, which
     caches, resumes, and with HF_HUB_OFFLINE=1 does without the network. Their licence, source, sampling settings and
     FID are printed on stderr.
-    revision: commit of the hub repository, to pin what is fetched.
+    revision: commit of the model's hub repository, to pin what is fetched; a tokenizer from another one is its newest.
     dials: what the model is to sample by instead of its defaults, such as {"steps": 4}; see `models.set_dials`.
 
     Raises ValueError for an unknown name, a file that is not what it should be, or a tokenizer other than the model was
@@ -60,6 +60,8 @@ def load(
     source = named if fetched else _tokenizer_beside(path, named)
     if source is None:
         raise ValueError(f"{path} does not say which tokenizer it goes with: put tokenizer.safetensors beside it")
+    if preset is not None and preset.hub is not None and (row := TOKENIZERS.get(str(source))) and row.hub:
+        revision = revision if row.hub[0] == preset.hub[0] else None
     found, of_tokenizer, tokenizer = _open_tokenizer(source, Scales.of(model.config.scales), revision)
     _check_pair(path, about, model, found, of_tokenizer, tokenizer)
     if preset is not None and (said := terms(preset)):

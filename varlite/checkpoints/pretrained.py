@@ -25,11 +25,13 @@ from varlite.io.checks import brief
 from varlite.io.files import atomic, save_model, write_json
 from varlite.io.outputs import check_folder
 from varlite.io.places import CHECKPOINTS, expand_home
+from varlite.io.records import read_object
 from varlite.models import Model, kind_of
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.tokenizer import VQVAE, fingerprint
 
-MODEL, TOKENIZER, CARD = "model.safetensors", "tokenizer.safetensors", "card.json"
+MODEL, TOKENIZER = "model.safetensors", "tokenizer.safetensors"
+CARD, CONFIG = "card.json", "config.json"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 SHIPPED_LICENSE = "mit"
 
@@ -86,7 +88,8 @@ def find(name: str, files: tuple[str, ...], revision: str | None, token: str | N
             break
     else:
         found = fetch_file(name, files[-1], revision, token, hint)
-    fetch_if_there(name, CARD, revision, token)
+    for file in (CARD, CONFIG):
+        fetch_if_there(name, file, revision, token)
     return found
 
 
@@ -99,8 +102,15 @@ def fetch_if_there(name: str, file: str, revision: str | None, token: str | None
 
 
 def card_of(source: str | Path) -> dict[str, Any]:
-    """The card beside a model's file, or of a preset. What ships says under which licence it does."""
+    """The card beside a model's file, or of a preset. What ships says under which licence it does.
+
+    That of a tokenizer is not the card of the transformer that it lies beside.
+    """
     folder = card_folder(source) if isinstance(source, str) else source.parent
+    if isinstance(source, Path) and source.name == TOKENIZER:
+        kind = read_object(folder / CONFIG).get("kind") if (folder / CONFIG).exists() else None
+        if (folder / MODEL).exists() or kind not in (None, "tokenizer"):
+            return {}
     shipped = folder.resolve().parent == CHECKPOINTS.resolve()
     return ({"license": SHIPPED_LICENSE} if shipped else {}) | read_card(str(folder.absolute()))
 
@@ -137,7 +147,7 @@ def save_pretrained(
         save_pretrained(tokenizer, out, card={})
     elif alone and (out / MODEL).exists():
         return  # card and config are the transformer's
-    write_json(out / "config.json", {"library": "varlite"} | about)
+    write_json(out / CONFIG, {"library": "varlite"} | about)
     if card:
         write_json(out / CARD, card)
     else:
@@ -154,7 +164,8 @@ def about_transformer(model: Model, tokenizer: VQVAE | None) -> dict[str, Any]:
     about: dict[str, Any] = {"kind": kind_of(model).name, "config": asdict(model.config)}
     if model.class_names:
         about["classes"] = model.class_names
-    return about if tokenizer is None else about | {"tokenizer_sha256": fingerprint(tokenizer)}
+    sha256 = model.tokenizer_sha256 if tokenizer is None else fingerprint(tokenizer)
+    return about | ({"tokenizer_sha256": sha256} if sha256 else {})
 
 
 def push_to_hub(

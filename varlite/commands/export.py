@@ -41,7 +41,11 @@ def export(
     check_folder("out", out)
     model, tokenizer = load(name, weights)
     check_exportable(model, tokenizer, name)
-    about = {"model": name, "weights_sha256": sha256(weights_file(name, weights)), "command": command(f"export {name}")}
+    about = {
+        "model": name,
+        "weights_sha256": sha256(weights_file(name, weights)),
+        "command": command(f"export {name}", weights=weights),
+    }
     sizes = write(model, tokenizer, out, about | {"versions": versions("onnx", "onnxscript", "onnxruntime")})
     for file, size in sizes.items():
         print(f"{file:20s} {size / 1e6:8.3f} MB")

@@ -35,7 +35,7 @@ def fashion(
         num: class-balanced samples for each model and seed.
         seeds: sampling seeds; every model is one training.
         models: some of the models; default all that ship.
-        out: folder for MODEL.json of each; with data/results they replace those that ship.
+        out: folder for MODEL.json of each; in data/results what ships goes on, if it is of the same weights.
     """
     from varlite.experiments import bands
 
@@ -304,5 +304,6 @@ Experiment: Any = Union[tuple(Annotated[None, subcommand(name, constructor=f)] f
 def reproduce(what: Annotated[None, arg(constructor=Experiment)]) -> None:
     """Measure again what data/results holds: an experiment by name, into out/results.
 
-    Finished measurements and trainings are kept: the same command goes on. --out data/results replaces what ships.
+    Finished measurements and trainings are kept: the same command goes on. So does --out data/results with what ships;
+    delete a file there to measure it anew.
     """

@@ -3,7 +3,10 @@
 A main object of ten classes and up to two smaller companions stand on a table before a wall.
 """
 
+import errno
 import hashlib
+import os
+import shutil
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +31,7 @@ class Frames:
 
     def __init__(self, folder: Path, n: int, factors: Callable[[int], Scene]):
         folder.mkdir(parents=True, exist_ok=True)
-        self.factors, shape = factors, (n, 3, SIDE, SIDE)
+        self.folder, self.factors, shape = folder, factors, (n, 3, SIDE, SIDE)
         with torch.inference_mode(False):  # opened inside it, they could not be written to outside
             self.pixels = torch.from_file(f"{folder}/pixels", True, n * 3 * SIDE**2, dtype=torch.uint8).view(shape)
             self.marks = torch.from_file(f"{folder}/marks", True, n, dtype=torch.uint8)
@@ -38,7 +41,11 @@ class Frames:
         if len(indices) and not -n <= int(indices.min()) <= int(indices.max()) < n:
             raise IndexError(f"indices must lie in 0 .. {n - 1}, got {int(indices.min())} to {int(indices.max())}")
         indices = indices % n  # negative ones count from the end, as in any tensor
-        for part in indices[self.marks[indices] == 0].unique().split(32):
+        missing = indices[self.marks[indices] == 0].unique()
+        for part in missing.split(32) if len(missing) else ():
+            # The files are sparse, and a write to a mapped one that a full disk cannot hold would end the process.
+            if shutil.disk_usage(self.folder).free < len(part) * self.pixels[0].numel() + 2**20:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
             self.pixels[part] = to_bytes(render([self.factors(i) for i in part.tolist()]))
             self.marks[part] = 1
         return self.pixels[indices]

@@ -104,9 +104,11 @@ def _walk(file: BinaryIO, base: int, prefix: str, index: TarIndex, others: Count
                 index.names.append(prefix + name)
                 index.starts.append(start)
                 index.sizes.append(size)
-            elif suffix == ".cls" and (cls := tar.extractfile(member)) is not None:
-                index.classes[prefix + name[: -len(suffix)]] = cls.read(1000).decode(errors="replace").strip()
-            elif suffix == ".tar" and (inner := tar.extractfile(member)) is not None:
+            elif suffix == ".cls":
+                file.seek(start - base)
+                text = file.read(min(size, 1000)).decode(errors="replace")
+                index.classes[prefix + name[: -len(suffix)]] = text.strip()
+            elif suffix == ".tar" and not member.islnk() and (inner := tar.extractfile(member)) is not None:
                 _walk(inner, start, prefix + name[: -len(suffix)] + "/", index, others)  # type: ignore[arg-type]
             else:
                 others[suffix or "without a suffix"] += 1

@@ -33,11 +33,13 @@ class TarImages(EncodedImages):
     """Images in plain tar archives, read from where they lie: nothing is unpacked.
 
     With .cls files, as WebDataset has them: a sample is NAME.jpg and NAME.cls, which holds the number of its class or
-    its name; names of numbers are taken from classes.txt (a line each) or classes.json beside the archives. Images keep
-    the order of the archives. Without them: paths CLASS/IMAGE or SPLIT/CLASS/IMAGE, where CLASS may be an archive
-    itself, CLASS.tar, as in ImageNet's; order, splits and checksum are those of `ImageFolder` on the unpacked folder.
+    its name; names of numbers are taken from classes.txt (a line each) or classes.json beside the archives, and names
+    that occur twice, as in ImageNet's, are followed by their number. Images keep the order of the archives. Without
+    .cls files: paths CLASS/IMAGE or SPLIT/CLASS/IMAGE, where CLASS may be an archive itself, CLASS.tar, as in
+    ImageNet's; order, splits and checksum are those of `ImageFolder` on the unpacked folder.
     Archives whose names say train, val or test are the splits; otherwise every tenth image is for testing.
-    Raises ValueError for archives without images, with images in no class, or test classes that training has not.
+    Images without a class, and archives that name no split beside others that do, are left out, which `notes` tell.
+    Raises ValueError for archives without images, without classes, or with test classes that training has not.
     """
 
     def __init__(self, paths: list[Path], split: str, size: tuple[int, int], channels: int, unreadable: float = 0.25):
@@ -47,6 +49,7 @@ class TarImages(EncodedImages):
         if not any(index.names for index in self.indexes):
             raise ValueError(f"data: {_told(paths)} holds no images")
         train, test = split_files(_below(root, path) for path in paths)
+        self._without = Counter({"archives that are of no split": len(paths) - len(train) - len(test)})
         numbers = {_below(root, path): i for i, path in enumerate(paths)}
         shards = [numbers[name] for name in train], [numbers[name] for name in test]
         if any(index.classes for index in self.indexes):
@@ -74,6 +77,8 @@ class TarImages(EncodedImages):
                 for row, name in enumerate(index.names):
                     if (cls := index.class_of(name)) is not None:
                         found.append(Member(shard, row, name, cls, name))
+                self._without["images without a .cls file"] += len(index.names)
+            self._without["images without a .cls file"] -= len(found)
             splits.append(found)
         said = {member.cls for members in splits for member in members}
         if not all(cls.isdecimal() for cls in said):
@@ -81,6 +86,7 @@ class TarImages(EncodedImages):
         elif names := class_names([root, *dict.fromkeys(path.parent for path in self.paths)]):
             if (most := max(map(int, said))) >= len(names):
                 raise ValueError(f"data: {root} names {len(names)} classes, and a .cls file says {most}")
+            names = told_apart(names)
             splits = [[m._replace(cls=names[int(m.cls)]) for m in members] for members in splits]
             classes = names
         else:
@@ -102,6 +108,8 @@ class TarImages(EncodedImages):
         else:
             test = train
         parts = [_in_classes(train, place, start), None if test_place is None else _in_classes(test, test_place, start)]
+        listed = len(train) + (len(test) if shards[1] else 0)
+        self._without["images in no class"] = listed - sum(len(part or ()) for part in parts)
         if not parts[0]:
             raise ValueError(
                 f"data: the images in {_told(self.paths)} are in no class: with each a file of its name that ends in "
@@ -122,7 +130,7 @@ class TarImages(EncodedImages):
         return [m for m, chosen in zip(train, tenth, strict=True) if chosen == (split == "test")]
 
     def _notes(self) -> tuple[str, ...]:
-        others = Counter[str]()
+        others = +self._without
         for index in self.indexes:
             others.update(index.left_out)
         listed = ", ".join(f"{n:,} {what}" for what, n in others.most_common(8))
@@ -169,6 +177,12 @@ def class_names(folders: list[Path]) -> list[str]:
                 raise ValueError(f"data: {path} must be a list of names, or an object from numbers to names")
             return found
     return []
+
+
+def told_apart(names: list[str]) -> list[str]:
+    """The same names; those that occur more than once each with its number."""
+    times = Counter(names)
+    return [f"{name} ({i})" if times[name] > 1 else name for i, name in enumerate(names)]
 
 
 def _in_classes(members: list[tuple[int, int, str]], place: str, start: int) -> list[Member]:

@@ -90,7 +90,7 @@ def reproduce_fashion(
         # At the end and in turns, so that a busy machine slows all of them alike.
         loaded = [(*load(name, device=device), Request().settings) for name in drawn]
         for (name, record), seconds in zip(drawn.items(), seconds_per_image(loaded), strict=True):
-            record["mean"][TIME] = seconds
+            record["mean"][TIME], record["machine"] = seconds, machine()
             write_json(out / f"{name}.json", record)
     return records
 

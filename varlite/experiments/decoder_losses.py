@@ -132,7 +132,8 @@ def reproduce_decoder(
         if changes is not None:
             of_arm = replace(options, recipe=(*options.recipe, *changes))
             tune_decoder(tokenizer, "fashion", Path(folder), of_arm)
-        if name in record["arms"]:
+        known = record["arms"].get(name)
+        if known and not (imagenet and "kid_imagenet" not in known["reconstructions"]["judges"]):
             continue
         bench = bench or Bench(load_tokenizer(tokenizer), num, options.seed, imagenet)
         decoder, minutes = load_tokenizer(folder), read_card(folder).get("training", {}).get("minutes")

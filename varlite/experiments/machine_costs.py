@@ -45,10 +45,11 @@ def reproduce_speed(out: Path, num: int = 10_000, rounds: int = 5, device: torch
     """Every bench, the cost over batch size, depth and resolution, and on a CPU the scores of `num` samples in int8.
 
     Written to `out`/speed.json part by part; finished parts are kept. Raises ValueError if the file holds those of
-    another number of rounds or samples.
+    another kind of device, or number of rounds or samples.
     """
     path = out / "speed.json"
-    record = open_record(path, {"rounds": rounds, "num": num}, {"bench": {}, "int8": {}})
+    record = open_record(path, {"device": device.type, "rounds": rounds, "num": num}, {"bench": {}, "int8": {}})
+    parts_before = count_parts(record)
     for title, options in BENCHES.items():
         if title not in record["bench"]:
             record["bench"][title] = bench(**options, device=device, rounds=rounds)
@@ -63,10 +64,16 @@ def reproduce_speed(out: Path, num: int = 10_000, rounds: int = 5, device: torch
             scores = evaluate(Request(name, metrics=SCORES, num=num, precision="int8"), None, device)["scores"]
             record["int8"][name] = {score: scores[score] for score in SCORES}
             write_json(path, record)
-    record |= {"command": command("reproduce speed", num=num), "machine": machine()}
-    record["versions"] = versions("torch_fidelity")
-    write_json(path, record)
+    if count_parts(record) > parts_before:
+        record |= {"command": command("reproduce speed", num=num), "machine": machine()}
+        record["versions"] = versions("torch_fidelity")
+        write_json(path, record)
     return record
+
+
+def count_parts(record: dict[str, Any]) -> int:
+    """How much of speed.json has been measured."""
+    return len(record) + len(record["bench"]) + len(record["int8"])
 
 
 def over_batch(rounds: int, device: torch.device) -> list[dict[str, Any]]:

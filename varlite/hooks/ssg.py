@@ -62,9 +62,10 @@ def enlarge(x_BlV: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
     x = x_BlV.transpose(1, 2).unflatten(2, old)
     wide = F.interpolate(x, size=new, mode="bilinear")
     rows, columns, Rows, Columns = (cosines(n).to(x) for n in (h, w, H, W))
-    exact = rows @ x @ columns.T * math.sqrt(H * W / (h * w))
-    interpolated = (Rows @ wide @ Columns.T)[..., :h, :w]
-    wide = wide + Rows[:h].T @ (exact - interpolated) @ Columns[:w]
+    with torch.autocast(x.device.type, enabled=False):  # products of half precision would not be its own frequencies
+        exact = rows @ x @ columns.T * math.sqrt(H * W / (h * w))
+        interpolated = (Rows @ wide @ Columns.T)[..., :h, :w]
+        wide = wide + Rows[:h].T @ (exact - interpolated) @ Columns[:w]
     return wide.flatten(2).transpose(1, 2)
 
 

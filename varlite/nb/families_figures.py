@@ -57,18 +57,42 @@ def by_judge(record: Mapping[str, Any], unknown: str = "-") -> list[str]:
 
 
 def quality_against_time(record: Mapping[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
-    """A curve for each family over its dial, sorted by time: {name: (milliseconds an image, FD)}."""
-    curves = {}
+    """A curve for each family over its dial, in the dial's order: {name: (milliseconds an image, FD)}.
+
+    Those whose dial is guidance are in a panel of their own. Euler's method has a curve beside Heun's.
+    """
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    panels: dict[str, dict[str, list[str]]] = {"guidance (cfg)": {}, "scales, passes, steps": {}}
     for row in record["families"].values():
         # The row itself has more samples, and FD falls with their number, so that only points of the dial compare.
-        points = sorted((1000 * point["seconds_per_image"], point["scores"]["fd"]) for point in row["dial"])
-        curves[row["name"]] = ([time for time, _ in points], [fd for _, fd in points])
-    axis = plots.lines(curves, "right", size=(7, 3.6), xlabel="milliseconds an image, batches of 64", ylabel="FD")
-    axis.set(xscale="log", ylim=(0, None))
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(ScalarFormatter())
-    axis.xaxis.set_minor_formatter(NullFormatter())
+        for point in row["dial"]:
+            title, name, value = read_dial(row["name"], point["settings"])
+            times, distances = curves.setdefault(name, ([], []))
+            times.append(1000 * point["seconds_per_image"])
+            distances.append(point["scores"]["fd"])
+            panels[title].setdefault(name, []).append(value)
+    axes = plots.panels(2, 4.8, 3.6, sharey=True)
+    for axis, (title, named) in zip(axes, panels.items(), strict=True):
+        plots.draw_lines(axis, {name: curves[name] for name in named})
+        for name, values in named.items():
+            for value, time, fd in zip(values, *curves[name], strict=True):
+                axis.annotate(value, (time, fd), (3, 3), textcoords="offset points", fontsize=7)
+        axis.set(title=title, xlabel="milliseconds an image, batches of 64", xscale="log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        plots.legend(axis, loc="lower left", fontsize=7)
+    axes[0].set(ylabel="FD", ylim=(0, 1.05 * max(fd for _, distances in curves.values() for fd in distances)))
     return curves
+
+
+def read_dial(name: str, settings: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Panel, curve and value of a point of the dial."""
+    if "cfg" in settings:
+        return "guidance (cfg)", name, f"{settings['cfg']:g}"
+    dials = dict(dial.split("=") for dial in settings["dials"])
+    euler = ", Euler's method" * ("solver" in dials)
+    return "scales, passes, steps", name + euler, dials.get("steps") or str(len(dials["sides"].split(",")))
 
 
 @torch.no_grad()

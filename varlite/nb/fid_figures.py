@@ -232,7 +232,8 @@ def gains(paper: Mapping[int, Sequence[float]], record: Row) -> dict[str, dict[s
         style: dict[str, Any] = {"color": ORANGE, "hatch": "////"} if known else {"color": "white", "ec": ORANGE}
         axis.barh(y + 0.2, 100 * gain["here"], 0.36, **style)
     axis.barh(0, 0, color=ORANGE, hatch="////", ec="white", label="here, FD")
-    axis.barh(0, 0, color="white", ec=ORANGE, label="here, a single training")
+    if any(gain["beyond"] is None and not gain["same model"] for gain in found.values()):
+        axis.barh(0, 0, color="white", ec=ORANGE, label="here, a single training")
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(found)), list(found))
     axis.set(xlabel="change of the distance, per cent", ylim=(len(found) - 0.5, -0.6))
@@ -255,7 +256,7 @@ def sources(published: Sequence[Row], band: tuple[float, float]) -> dict[str, di
         points = np.array([(fid, i) for i, by in enumerate(data.values()) for fid in by.get(who, [])]).reshape(-1, 2)
         look = {"ms": 11, "mfc": "none"} if who == "README" else {"ms": 7}  # around a point at the same place
         axis.plot(*points.T, marker, color=colour, label=who, **look)
-    axis.fill_between(band, -0.35, 0.35, color="gray", alpha=0.25, linewidth=0, label="d16 reproduced")
+    axis.fill_between(band, -0.35, 0.35, color="gray", alpha=0.25, linewidth=0, label="d16, published or measured")
     axis.set_yticks(range(len(data)), list(data))
     axis.invert_yaxis()
     axis.set(xlabel="FID")

@@ -1,7 +1,9 @@
 """Figures of M-VAR. Every function draws what it is given and returns what it computed."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import seaborn as sns
@@ -38,13 +40,13 @@ def taken_away(model: Any, tokenizer: VQVAE, labels: Sequence[int]) -> dict[str,
         cache[:] = model.make_cache()
         return step(x, label_B, k, cache, *others, **named)
 
-    model.step = emptied
-    rows["nothing carried"] = generate(model, tokenizer, labels, seeds=0)
-    del model.step
-    handles = [block.mamba.register_forward_hook(lambda _, args, out: 0 * out) for block in model.blocks]
-    rows["no Mamba layers"] = generate(model, tokenizer, labels, seeds=0)
-    for handle in handles:
-        handle.remove()
+    with patch.object(model, "step", emptied):
+        rows["nothing carried"] = generate(model, tokenizer, labels, seeds=0)
+    with ExitStack() as stack:
+        for block in model.blocks:
+            handle = block.mamba.register_forward_hook(lambda _, args, out: 0 * out)
+            stack.callback(handle.remove)
+        rows["no Mamba layers"] = generate(model, tokenizer, labels, seeds=0)
     image_grid({name: list(img.cpu()) for name, img in rows.items()}, size=0.85)
     return rows
 

@@ -78,4 +78,5 @@ def run_command(*words: str | Path) -> None:
     """`varlite WORDS` as on the command line. Raises RuntimeError with the last line of what it complained of."""
     done = subprocess.run([sys.executable, "-m", "varlite", *map(str, words)], capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"varlite {words[0]}: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
+        raise RuntimeError(f"varlite {words[0]}: {said[-1]}")

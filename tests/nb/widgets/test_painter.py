@@ -126,7 +126,7 @@ def test_one_of_several_pictures_or_a_file_can_be_chosen(models):
 
     painter.upload.value = [upload("mine.png", Image.new("RGB", (30, 20), (255, 0, 0)))]
     assert painter.which.value == "mine.png" and painter.img_3HW.shape == (1, 10, 10)
-    assert said(painter) == "mine.png, cut to 10 x 10 in grey."
+    assert said(painter) == "mine.png, cut to 10 x 10 in grey." and not painter.upload.value  # nothing is kept whole
     painter.keep_HW = hole()
     click_and_wait(painter)
     assert painter.result is not None
@@ -163,6 +163,22 @@ def test_a_click_during_an_edit_starts_no_second_one(painter):
     click_and_wait(painter)
     K = painter.model.scales.K
     assert seen[:-1] == ["editing ...", *(f"scale {k + 1} of {K}" for k in range(K))]
+
+
+def test_what_is_changed_during_an_edit_is_for_the_next_one(models):
+    painter = Painter(*models, tiny_images(), seed=3)
+    painter.keep_HW = hole()
+
+    def meddle(_):
+        assert painter.canvas.busy == painter.which.disabled == painter.upload.disabled
+        painter.seed.value, painter.cfg.value = 7, 9
+        painter.keep_HW = torch.ones(10, 10).bool()
+
+    painter.status.observe(meddle, "value")
+    click_and_wait(painter)
+    assert said(painter) == "edited with seed 3" and not painter.which.disabled
+    expected = edit(*models, tiny_images()[:1], hole(), hide=True, paste=True, seeds=3)[0]
+    assert torch.equal(painter.result, expected)
 
 
 def test_every_control_has_a_label(painter):

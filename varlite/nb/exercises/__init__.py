@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from numbers import Real
 from typing import Any
 
 import torch
@@ -103,7 +104,7 @@ def number(attempt: Any, right: float, within: float = 0, slips: Mapping[float, 
     """
     if isinstance(attempt, torch.Tensor) and attempt.numel() == 1:
         attempt = attempt.item()
-    if isinstance(attempt, bool) or not isinstance(attempt, int | float):
+    if isinstance(attempt, bool) or not isinstance(attempt, Real):
         raise Off(f"This should be a number, and is {kind(attempt)}.")
     if abs(attempt - right) <= within:
         return

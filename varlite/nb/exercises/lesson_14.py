@@ -29,7 +29,7 @@ def exercise_1(fair_steps: Any) -> str:
         STEPS * (2 - SLOWER): "A step that takes a quarter longer does not mean a quarter fewer steps.",
         STEPS: "Those are equal steps, and not equal time.",
     })  # fmt: skip
-    return "Say beside every comparison which of the two was equal. The papers' tables compare at equal steps."
+    return "Say beside every comparison which of the two was equal. In the papers' tables often neither is."
 
 
 LENGTHS = (1, 4, 9)

@@ -3,6 +3,7 @@
 The sample and every "what if" come from `varlite.nb.pyramid`; here they are put into words that `explorer.js` draws.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class PyramidExplorer(anywidget.AnyWidget):
         self.model, self.tokenizer = model, tokenizer
         self.class_names = list(class_names) or [str(c) for c in range(model.config.classes)]
         self.sample, self.chosen = sample_pyramid(model, tokenizer, label, seed, **dials), (0, 0)
-        self.past: list[tuple[Pyramid, str]] = []
+        self.past: deque[tuple[Pyramid, str]] = deque(maxlen=20)  # a large model's takes 40 MB
         self.codes: list[Alternative] = []
         self._answers = 0
         frame = frame_of(self.sample, tokenizer, self.class_names)
@@ -89,7 +90,7 @@ class PyramidExplorer(anywidget.AnyWidget):
         if not str(seed).isdigit():
             raise ValueError(f"seed: type a whole number from 0 on, not {brief(seed)}")
         self.sample = sample_pyramid(self.model, self.tokenizer, label, int(seed), **self.sample.dials)
-        self.past = []
+        self.past.clear()
         self._show(drawn_words(self.sample, self.class_names), fresh=True)
 
     def answer(self, message: dict[str, Any]) -> None:

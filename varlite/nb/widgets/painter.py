@@ -1,7 +1,6 @@
 """A widget: paint a mask on a picture, see it at each scale, and edit on a click."""
 
 import html
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,11 +161,12 @@ class Painter(widgets.HBox):
 
     def _take_upload(self, _=None) -> None:
         """The files that were chosen join the list, cut to the model's size; the last one is shown."""
-        for file in self.upload.value:
+        files, self.upload.value = self.upload.value, ()  # else the page and the notebook would keep them whole
+        for file in files:
             try:
-                picture = self._read(bytes(file["content"]))
-            except ValueError as error:
-                return self.say(f"{file['name']} cannot be read: {error}", error=True)
+                picture = self._read(file["name"], bytes(file["content"]))
+            except Unreadable as error:
+                return self.say(f"{file['name']} cannot be read: {error.reason}", error=True)
             name, number = file["name"], 2
             while name in self.pictures:
                 name, number = f"{file['name']} ({number})", number + 1
@@ -176,14 +176,8 @@ class Painter(widgets.HBox):
             channels = "grey" if self.tokenizer.config.channels == 1 else "colour"
             self.say("{}, cut to {} x {} in {}.".format(name, *self.size, channels))
 
-    def _read(self, content: bytes) -> torch.Tensor:
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(content)
-            file.flush()
-            try:
-                image = read_image(file.name, self.size, self.tokenizer.config.channels)
-            except Unreadable as error:
-                raise ValueError(error.reason) from None
+    def _read(self, name: str, content: bytes) -> torch.Tensor:
+        image = read_image(name, self.size, self.tokenizer.config.channels, content=content)
         return to_float(view(image, self.size, 0, None, flip=False))
 
     def answer(self, message: dict[str, str]) -> None:
@@ -195,34 +189,41 @@ class Painter(widgets.HBox):
         """An edit in a thread of its own, unless one is running."""
         if not self._one_at_a_time.acquire(blocking=False):
             return
-        self.canvas.busy = True
+        # Whatever is changed meanwhile is for the next edit.
+        asked = {name: getattr(self, name).value for name in ("hide", "thin", "paste", "cfg")}
+        label = None if self.label.value == NO_CLASS else [self.label.value]
+        arguments = (self.img_3HW, self.keep_HW, label, self.seed.value, asked)
+        self._be_busy(True)
         self.say("editing ...")
-        self.thread = threading.Thread(target=self._edit, daemon=True)
+        self.thread = threading.Thread(target=self._edit, args=arguments, daemon=True)
         self.thread.start()
 
-    def _edit(self) -> None:
+    def _be_busy(self, busy: bool) -> None:
+        self.canvas.busy = self.which.disabled = self.upload.disabled = busy
+
+    def _edit(
+        self, img_3HW: torch.Tensor, keep_HW: torch.Tensor, label: list[int] | None, seed: int, asked: dict[str, Any]
+    ) -> None:
         K = self.model.scales.K
 
         def progress(step: Step) -> None:
             self.say(f"scale {step.k + 1} of {K}")
 
         try:
-            keep_HW, device = self.keep_HW, next(self.model.parameters()).device
+            device = next(self.model.parameters()).device
             if keep_HW.all():
                 raise ValueError("Nothing to repaint yet: paint on the picture first.")
-            if masks_by_scale(keep_HW, self.model.scales, self.thin.value)[-1].all():
+            if masks_by_scale(keep_HW, self.model.scales, asked["thin"])[-1].all():
                 raise ValueError('The stroke covers less than half of every token: tick "thin", or use a larger brush.')
             self.result = edit(
-                self.model, self.tokenizer, self.img_3HW[None].to(device), keep_HW,
-                None if self.label.value == NO_CLASS else [self.label.value],
-                hide=self.hide.value, thin=self.thin.value, paste=self.paste.value, cfg=self.cfg.value,
-                seeds=self.seed.value, on_scale=progress,
+                self.model, self.tokenizer, img_3HW[None].to(device), keep_HW, label,
+                seeds=seed, on_scale=progress, **asked,
             )[0].cpu()  # fmt: skip
             self.screen.value = png(self.result, self.zoom)
-            self.say(f"edited with seed {self.seed.value}")
+            self.say(f"edited with seed {seed}")
         except Exception as error:  # whatever it is, the person at the screen has to learn of it
             told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             self.say(told, error=True)
         finally:
-            self.canvas.busy = False
+            self._be_busy(False)
             self._one_at_a_time.release()

@@ -230,17 +230,17 @@ class SamplingPanel(widgets.VBox):
         if self.result is not None:
             self.picture.value = grid(self.result.images)  # not the half of a picture that failed
         self.progress.bar_style = "danger"
-        self._complain(error)
+        self._complain(error, of_picture=True)
 
     # Messages and the comparison
 
     def _say(self, text: str) -> None:
         self.message.value = f'<span aria-live="polite">{html.escape(text)}</span>'
 
-    def _complain(self, error: Exception) -> None:
+    def _complain(self, error: Exception, of_picture: bool = False) -> None:
         what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         what = what.replace("top_k", "top-k").replace("top_p", "top-p")  # as the controls are called
-        shown = f"{what} (the picture is an earlier one)" if self.result is not None else what
+        shown = f"{what} (the picture is an earlier one)" if of_picture and self.result is not None else what
         self.message.value = f'<span role="alert" style="color: {ERROR}">Error: {html.escape(shown)}</span>'
 
     def _save(self) -> None:
