@@ -3,7 +3,7 @@
 fill -> edits -> pasted into the picture -> encoded -> log p(tokens): the best -> edits of it, coarse tokens kept -> ...
 
 One pass of `edit` draws each token without a look at those that are kept at the same scale or at finer ones. With the
-coarse tokens it may settle on another colour, or another light, than what is kept, and no later scale can mend that.
+coarse tokens it may settle on another colour, or another light, than what is kept, and later scales seldom mend that.
 But the model can tell: encoded as a whole, such a picture is unlikely. Our own; neither paper has it.
 """
 

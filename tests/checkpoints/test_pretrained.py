@@ -138,14 +138,6 @@ def test_a_model_does_not_load_with_another_tokenizer_than_it_was_saved_with(tmp
         load(tmp_path)
 
 
-def test_nor_once_it_was_saved_again_without_its_own(tmp_path):
-    tiny_var().save_pretrained(tmp_path / "a", tokenizer=tiny_tokenizer(0))
-    tiny_tokenizer(1).save_pretrained(tmp_path / "b")
-    varlite.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
-    with pytest.raises(ValueError, match="was trained with another tokenizer"):
-        load(tmp_path / "b")
-
-
 def test_a_tokenizer_does_not_take_the_card_of_the_model_that_it_lies_beside(tmp_path):
     tiny_var().save_pretrained(tmp_path, tokenizer=tiny_tokenizer(), card=CARD)
     assert VQVAE.from_pretrained(tmp_path).card == {}

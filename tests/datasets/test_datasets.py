@@ -194,4 +194,5 @@ def test_what_goes_wrong_ahead_is_raised_when_it_is_its_turn():
 def test_of_data_that_lie_class_after_class_every_class_is_looked_at():
     assert rows_across(torch.tensor([1, 0, 2, 1, 0]), 3).tolist() == [0, 1, 2]
     assert rows_across(torch.arange(4).repeat_interleave(100), 8).tolist() == [0, 57, 114, 171, 228, 285, 342, 399]
+    assert rows_across(torch.tensor([1] * 50 + [0] * 50), 3).tolist() == [0, 49, 99]  # in another order than theirs
     assert rows_across(torch.arange(4), 10).tolist() == [0, 1, 2, 3]

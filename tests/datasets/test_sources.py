@@ -92,11 +92,14 @@ def test_pictures_without_a_class_and_archives_of_no_split_are_left_out_and_told
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         tar.add(folder, ".")
         add(tar, "loose.png", path.read_bytes())
-    assert "1 images in no class" in TarImages([tmp_path / "x.tar"], "train", SIZE, 1).notes[0]
+    assert (
+        "1 images in no class, or in a split that is not used"
+        in TarImages([tmp_path / "x.tar"], "train", SIZE, 1).notes[0]
+    )
     for name in ("train-0", "notes"):
         (tmp_path / f"{name}.tar").write_bytes((tmp_path / "x.tar").read_bytes())
     paths = [tmp_path / "notes.tar", tmp_path / "train-0.tar"]
-    assert "1 archives that are of no split" in TarImages(paths, "train", SIZE, 1).notes[0]
+    assert "1 archives of splits that are not used" in TarImages(paths, "train", SIZE, 1).notes[0]
 
 
 def test_a_class_that_is_a_hard_link_is_read_where_it_leads(folder, tmp_path):

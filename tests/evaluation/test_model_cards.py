@@ -140,7 +140,7 @@ def test_on_data_without_a_judge_a_precision_has_no_use(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name, own", [("fashion-classifier", "fashion"), ("still-reader", "still-life")])
 def test_a_network_that_reads_pictures_is_scored_on_its_own_data_alone(name, own):
-    with pytest.raises(ValueError, match=f"data: a .* is scored on test images of {own}, got cifar10: leave it out"):
+    with pytest.raises(ValueError, match=f"data: this .* is scored on test images of {own}, got cifar10: leave it out"):
         evaluate_any(Request(name), data="cifar10")
 
 

@@ -8,6 +8,7 @@ from varlite.checkpoints.load import load
 from varlite.experiments import machine_costs as costs
 from varlite.experiments.scaling_laws import flops
 from varlite.inference import Graphs
+from varlite.io.places import RESULTS
 from varlite.speed import side_by_side, stopwatch, ways
 from varlite.speed.reference import keep_top
 from varlite.speed.report import report
@@ -132,5 +133,7 @@ def test_costs_are_measured_over_batch_depth_and_resolution_and_kept(trained, tm
     assert set(record["int8"]) == set(costs.QUALITY)
     count = len(asked)
     assert costs.reproduce_speed(tmp_path, num=20, rounds=1) == record and len(asked) == count
+    (tmp_path / "speed.json").write_text((RESULTS / "speed.json").read_text())  # what ships goes on
+    assert costs.reproduce_speed(tmp_path) == json.loads((RESULTS / "speed.json").read_text()) and len(asked) == count
     with pytest.raises(ValueError, match=r"speed\.json holds other measurements"):
         costs.reproduce_speed(tmp_path, num=30, rounds=1)

@@ -174,12 +174,14 @@ def test_a_card_quotes_the_whole_line_of_trainings(tmp_path):
     assert card["started_from"] == {"seed": 2, "started_from": {"seed": 1}}
 
 
-def test_a_tokenizer_that_lies_beside_a_transformer_does_not_quote_the_transformer_s_card(tmp_path):
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_tokenizer_that_lies_beside_a_transformer_does_not_quote_the_transformer_s_card(tmp_path, beside):
     (tmp_path / "card.json").write_text(json.dumps({"training": {"seed": 2}}))
+    (tmp_path / "config.json").write_text(json.dumps({"kind": "var" if beside else "tokenizer"}))
     with Run(tmp_path / "out", CONFIG, "toy", started_from=tmp_path / "tokenizer.safetensors") as run:
         run.begin({})
         run.finish({"kind": "tokenizer", "config": {}}, WEIGHTS, 1, {})
-    assert "started_from" not in json.loads((tmp_path / "out" / "card.json").read_text())
+    assert ("started_from" in json.loads((tmp_path / "out" / "card.json").read_text())) != beside
 
 
 def test_a_damaged_card_of_the_start_is_told_before_anything_is_computed(tmp_path):

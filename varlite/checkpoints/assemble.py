@@ -27,7 +27,7 @@ def twin(model, cls=None):
     other.load_state_dict(model.state_dict(), assign=True)
     other.scales = model.scales  # a tokenizer may serve another schedule than its configuration's
     if hasattr(model, "class_names"):
-        other.class_names, other.tokenizer_sha256 = model.class_names, model.tokenizer_sha256
+        other.class_names = model.class_names
     return other.train(model.training)
 
 
@@ -57,7 +57,7 @@ def open_ours(path: Path, wanted: str | None = None) -> tuple[dict[str, Any], An
         raise ValueError(f"{path}: its header names {len(classes)} classes, its config has {config.classes}")
     model = adopt(cls, config, tensors, path)
     if name != "tokenizer":
-        model.class_names, model.tokenizer_sha256 = classes, about.get("tokenizer_sha256")
+        model.class_names = classes
     return about, model
 
 

@@ -8,6 +8,7 @@ from varlite.io.places import CHECKPOINTS, expand_home
 from varlite.io.records import check_entries, parse_object, read_object, read_text
 from varlite.presets import MODELS
 
+MODEL, TOKENIZER, CONFIG = "model.safetensors", "tokenizer.safetensors", "config.json"
 CARD = {"training": dict, "started_from": dict, "scores": dict, "panel": dict, "scores_command": str}
 # Of the scores, those that the table of models shows.
 SCORES = {
@@ -19,8 +20,17 @@ LOG = {"step": int, "seconds": float}
 
 def card_folder(name: str) -> Path:
     """Folder of a model that ships, else the folder of that name."""
-    ships = len(Path(name).parts) == 1 and name != ".." and (CHECKPOINTS / name).is_dir()
+    ships = Path(name).name == name not in ("", "..") and (CHECKPOINTS / name).is_dir()
     return CHECKPOINTS / name if ships else expand_home(name)
+
+
+def lies_beside_a_transformer(file: Path) -> bool:
+    """Whether this is the tokenizer of a transformer's folder, or of its repository: the card there is not its own."""
+    if file.name != TOKENIZER:
+        return False
+    config = file.parent / CONFIG
+    kind = read_object(config).get("kind") if config.exists() else None
+    return (file.parent / MODEL).exists() or kind not in (None, "tokenizer")
 
 
 def read_card(name: str) -> dict[str, Any]:

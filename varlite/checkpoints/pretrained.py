@@ -17,7 +17,14 @@ from typing import Any
 
 import torch
 
-from varlite.checkpoints.cards import card_folder, read_card
+from varlite.checkpoints.cards import (
+    CONFIG,
+    MODEL,
+    TOKENIZER,
+    card_folder,
+    lies_beside_a_transformer,
+    read_card,
+)
 from varlite.checkpoints.hub import fetch_file, upload
 from varlite.checkpoints.load import load_tokenizer, open_transformer
 from varlite.checkpoints.readme import MADE, model_card
@@ -25,13 +32,11 @@ from varlite.io.checks import brief
 from varlite.io.files import atomic, save_model, write_json
 from varlite.io.outputs import check_folder
 from varlite.io.places import CHECKPOINTS, expand_home
-from varlite.io.records import read_object
 from varlite.models import Model, kind_of
 from varlite.presets import MODELS, TOKENIZERS
 from varlite.tokenizer import VQVAE, fingerprint
 
-MODEL, TOKENIZER = "model.safetensors", "tokenizer.safetensors"
-CARD, CONFIG = "card.json", "config.json"
+CARD = "card.json"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 SHIPPED_LICENSE = "mit"
 
@@ -68,7 +73,10 @@ def from_pretrained(
 
 
 def find(name: str, files: tuple[str, ...], revision: str | None, token: str | None) -> Path:
-    """The first of `files` that a folder or repository has; a file is itself. The card comes along from the hub."""
+    """The first of `files` that a folder or repository has; a file is itself.
+
+    Card and configuration come along from the hub.
+    """
     path = expand_home(name)
     if path.is_dir():
         if there := [path / file for file in files if (path / file).exists()]:
@@ -107,10 +115,8 @@ def card_of(source: str | Path) -> dict[str, Any]:
     That of a tokenizer is not the card of the transformer that it lies beside.
     """
     folder = card_folder(source) if isinstance(source, str) else source.parent
-    if isinstance(source, Path) and source.name == TOKENIZER:
-        kind = read_object(folder / CONFIG).get("kind") if (folder / CONFIG).exists() else None
-        if (folder / MODEL).exists() or kind not in (None, "tokenizer"):
-            return {}
+    if isinstance(source, Path) and lies_beside_a_transformer(source):
+        return {}
     shipped = folder.resolve().parent == CHECKPOINTS.resolve()
     return ({"license": SHIPPED_LICENSE} if shipped else {}) | read_card(str(folder.absolute()))
 
@@ -164,8 +170,7 @@ def about_transformer(model: Model, tokenizer: VQVAE | None) -> dict[str, Any]:
     about: dict[str, Any] = {"kind": kind_of(model).name, "config": asdict(model.config)}
     if model.class_names:
         about["classes"] = model.class_names
-    sha256 = model.tokenizer_sha256 if tokenizer is None else fingerprint(tokenizer)
-    return about | ({"tokenizer_sha256": sha256} if sha256 else {})
+    return about if tokenizer is None else about | {"tokenizer_sha256": fingerprint(tokenizer)}
 
 
 def push_to_hub(

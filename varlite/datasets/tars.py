@@ -38,7 +38,7 @@ class TarImages(EncodedImages):
     .cls files: paths CLASS/IMAGE or SPLIT/CLASS/IMAGE, where CLASS may be an archive itself, CLASS.tar, as in
     ImageNet's; order, splits and checksum are those of `ImageFolder` on the unpacked folder.
     Archives whose names say train, val or test are the splits; otherwise every tenth image is for testing.
-    Images without a class, and archives that name no split beside others that do, are left out, which `notes` tell.
+    Images without a class, and splits that are not used, are left out, which `notes` tell.
     Raises ValueError for archives without images, without classes, or with test classes that training has not.
     """
 
@@ -49,7 +49,7 @@ class TarImages(EncodedImages):
         if not any(index.names for index in self.indexes):
             raise ValueError(f"data: {_told(paths)} holds no images")
         train, test = split_files(_below(root, path) for path in paths)
-        self._without = Counter({"archives that are of no split": len(paths) - len(train) - len(test)})
+        self._without = Counter({"archives of splits that are not used": len(paths) - len(train) - len(test)})
         numbers = {_below(root, path): i for i, path in enumerate(paths)}
         shards = [numbers[name] for name in train], [numbers[name] for name in test]
         if any(index.classes for index in self.indexes):
@@ -108,8 +108,8 @@ class TarImages(EncodedImages):
         else:
             test = train
         parts = [_in_classes(train, place, start), None if test_place is None else _in_classes(test, test_place, start)]
-        listed = len(train) + (len(test) if shards[1] else 0)
-        self._without["images in no class"] = listed - sum(len(part or ()) for part in parts)
+        others = len(train) + (len(test) if shards[1] else 0) - sum(len(part or ()) for part in parts)
+        self._without["images in no class, or in a split that is not used"] = others
         if not parts[0]:
             raise ValueError(
                 f"data: the images in {_told(self.paths)} are in no class: with each a file of its name that ends in "

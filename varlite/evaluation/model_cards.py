@@ -54,13 +54,16 @@ def evaluate_any(
     card_path = weights_file(name, request.weights).parent / "card.json" if card else None
     if card_path is not None:
         check_file("card", card_path)
-    own = trained_on(request)
-    data = own if data is None else data
-    if (kind == "reader" or kind in CLASSIFIERS) and data != own:
-        raise ValueError(f"data: a {kind} is scored on test images of {own}, got {data}: leave it out")
+    if data is None:
+        data = trained_on(request)
     still = issubclass(DATASETS.get(data, object), StillLife)
     judged = kind not in ("tokenizer", "reader", *CLASSIFIERS) and data == "fashion"
     check_options(request, data, kind, judged)
+    if kind == "reader" or kind in CLASSIFIERS:
+        beside = read_card(str(weights_file(name).parent.absolute()))
+        own = "still-life" if kind == "reader" else beside.get("training", {}).get("data", data)
+        if data != own:
+            raise ValueError(f"data: this {kind} is scored on test images of {own}, got {data}: leave it out")
     if "classify" in request.metrics:
         result = classify(request, data, device)
         report(result)

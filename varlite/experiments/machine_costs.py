@@ -64,7 +64,7 @@ def reproduce_speed(out: Path, num: int = 10_000, rounds: int = 5, device: torch
             scores = evaluate(Request(name, metrics=SCORES, num=num, precision="int8"), None, device)["scores"]
             record["int8"][name] = {score: scores[score] for score in SCORES}
             write_json(path, record)
-    if count_parts(record) > parts_before:
+    if count_parts(record) > parts_before or "command" not in record:
         record |= {"command": command("reproduce speed", num=num), "machine": machine()}
         record["versions"] = versions("torch_fidelity")
         write_json(path, record)

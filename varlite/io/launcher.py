@@ -28,4 +28,4 @@ def announced() -> int:
                 "-m -- varlite ..."
             )
         size = max(size, int(value))
-    return size
+    return int(os.environ.get("WORLD_SIZE") or size)  # the innermost launcher's, if it is torchrun

@@ -61,7 +61,6 @@ class Model(HubHabits, nn.Module):
     dials: ClassVar[tuple[str, ...]] = ()
     chances: int = 1  # random numbers in [0, 1) that the loss takes for an image; the first may drop its label
     class_names: list[str] | None = None  # where the file of weights has them
-    tokenizer_sha256: str | None = None  # of the tokenizer that it was trained with, where the file says
 
     @classmethod
     def scales_of(cls, config: Any) -> Scales:

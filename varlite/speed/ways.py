@@ -79,9 +79,9 @@ def sampling_way(work: Work, way: str, model: Model, tokenizer: VQVAE) -> Way:
     elif way == "varlite":
         model, precision = prepare(model), "float32"
     elif way == "compiled":
-        model = prepare(model) if work.device.type == "cuda" else model  # as `varlite sample --compile` does
-        compile_blocks(model)
         precision = "float32" if precision == "int8" else precision
+        model = prepare(model, precision) if work.device.type == "cuda" else model  # as `varlite sample --compile`
+        compile_blocks(model)
     else:
         model = prepare(model, precision)
     return Way(partial(sample, model, tokenizer, work.batch, precision, filters), flop)

@@ -175,7 +175,8 @@ def summary(scores: dict[str, Any], out: Path) -> list[str]:
         f"the tokenizer loses {100 * scores['variance_lost']:.1f} % of the variance of held-out pictures",
         f"distance of {scores['num']} samples to held-out pictures, 0 at best, in shapes: {compared('sw_pixels')}",
         f"in edges and texture: {compared('sw_patches')}",
-        f"share of samples that are all but copies of training pictures: {max(0.0, scores['memorised']):.0%}",
+        "samples nearer to a training picture than its own neighbour is, beyond the share among held-out pictures: "
+        f"{scores['memorised']:+.0%}",
         f"model: {folder}, with card.json and README.md",
         f"more pictures: varlite sample --model {folder} --out {out / 'samples'} --grid {out / 'more.png'}",
         "a panel, in a notebook: import varlite; from varlite.checkpoints.cards import class_names; "

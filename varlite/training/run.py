@@ -18,6 +18,7 @@ import torch
 from filelock import BaseFileLock
 from safetensors import SafetensorError, safe_open
 
+from varlite.checkpoints.cards import lies_beside_a_transformer
 from varlite.datasets import Dataset
 from varlite.datasets.encoded import EncodedImages
 from varlite.datasets.survey import first_lines
@@ -53,9 +54,8 @@ class Run:
         self.step = 0  # steps done
         self._lock: BaseFileLock | None = None
         check_folder(out)
-        # A tokenizer named as a file may lie beside a transformer, whose card is not its own.
-        own = started_from is not None and started_from.name == self.model_path.name
-        self._history = read_json(started_from.parent / "card.json") if started_from and own else {}
+        known = started_from is not None and not lies_beside_a_transformer(started_from)
+        self._history = read_json(started_from.parent / "card.json") if started_from and known else {}
         self._check_config(partial=True)
 
     @property

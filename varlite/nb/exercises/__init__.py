@@ -106,6 +106,7 @@ def number(attempt: Any, right: float, within: float = 0, slips: Mapping[float, 
         attempt = attempt.item()
     if isinstance(attempt, bool) or not isinstance(attempt, Real):
         raise Off(f"This should be a number, and is {kind(attempt)}.")
+    attempt = float(attempt)
     if abs(attempt - right) <= within:
         return
     for slip, remark in (slips or {}).items():

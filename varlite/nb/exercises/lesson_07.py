@@ -43,10 +43,10 @@ def exercise_1(tokens_sampled: Any) -> str:
     number(tokens_sampled, sum(sampled), 0, {
         sum(sampled) + 1: "The 1 x 1 token is kept.",
         sampled[-1]: "That is the finest scale alone.",
-        touched: "Those are all tokens that the hole touches. The rule asks for more than half.",
-        inside: "Those are the tokens that lie in the hole completely. More than half is enough.",
+        touched: "Those are all tokens that the hole touches. Roughly, the rule asks for half.",
+        inside: "Those are the tokens that lie in the hole completely. About half is enough.",
     })  # fmt: skip
-    return f"By scale: {', '.join(map(str, sampled))}. At the coarse ones, much of what is sampled was to be kept."
+    return f"By scale: {', '.join(map(str, sampled))}. At 2 x 2 more than a third of what is sampled was to be kept."
 
 
 def recorded(hook: Callable[[Step], Any]) -> list[torch.Tensor]:

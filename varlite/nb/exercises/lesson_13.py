@@ -44,7 +44,7 @@ def exercise_2(minutes: Any) -> str:
         right / PASSES: "That is one pass.",
     }
     number(minutes, right, 0.05, slips)
-    return "So more minutes only help if there are more pictures: --flip, or a larger folder."
+    return "After that more minutes help the tokenizer alone; the transformer needs a larger folder."
 
 
 def exercise_3(nearest: Any) -> str:
@@ -75,7 +75,7 @@ def exercise_4(culprit: Any) -> str:
             raise Off(f'This should be "tokenizer", "transformer" or "neither", and is {found!r}.')
         if found != right:
             raise Off(f"For samples {samples:g}, reconstructions {again:g}, real {real:g} it says {found}. {why}")
-    return "Most first fits are held back by the transformer: it learns last, and needs most of the minutes."
+    return "In both fits of this lesson it is the transformer."
 
 
 def exercise_5(suspicious: Any) -> str:

@@ -187,12 +187,12 @@ class Painter(widgets.HBox):
 
     def start(self) -> None:
         """An edit in a thread of its own, unless one is running."""
-        if not self._one_at_a_time.acquire(blocking=False):
-            return
-        # Whatever is changed meanwhile is for the next edit.
+        # Whatever is changed during an edit is for the next one.
         asked = {name: getattr(self, name).value for name in ("hide", "thin", "paste", "cfg")}
         label = None if self.label.value == NO_CLASS else [self.label.value]
         arguments = (self.img_3HW, self.keep_HW, label, self.seed.value, asked)
+        if not self._one_at_a_time.acquire(blocking=False):
+            return
         self._be_busy(True)
         self.say("editing ...")
         self.thread = threading.Thread(target=self._edit, args=arguments, daemon=True)
