@@ -5,10 +5,11 @@ import math
 
 import pytest
 import torch
-from examples import lively, tokenizer_for
+from examples import lively, lively_var, tiny_images, tiny_tokenizer, tokenizer_for
 
 from varlite.checkpoints.load import load
 from varlite.datasets.fashion import FashionMNIST
+from varlite.datasets.pixels import to_bytes
 from varlite.evaluation import classify
 from varlite.evaluation.request import Request
 from varlite.io.files import save_model
@@ -32,6 +33,12 @@ def coin():
 
 SPANS = ((0, 1), (1, 2), (2, 3))
 BITS = 1 + 0.9 * math.log2(0.9) + 0.1 * math.log2(0.1)  # that a token right nine times in ten tells: 0.531
+
+
+def test_a_model_in_training_mode_gives_the_likelihoods_of_evaluation_mode_and_stays_in_its_mode():
+    model, tokenizer, images = lively_var(drop_path=0.9), tiny_tokenizer(), to_bytes((tiny_images() + 1) / 2)
+    wanted = classify.log_likelihoods(model.eval(), tokenizer, images)
+    assert torch.equal(classify.log_likelihoods(model.train(), tokenizer, images), wanted) and model.training
 
 
 # Information
