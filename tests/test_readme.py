@@ -106,6 +106,27 @@ def test_what_is_said_of_still_life_is_what_was_measured():
     assert "| " + " | ".join(f"{reader[name]:.1%}" for name in (*names, "small_kind", "small_hue")) + " |" in RESULTS
 
 
+def test_what_is_said_of_viewers_is_what_they_said():
+    record = json.loads((ROOT / "data/results/still-viewers.json").read_text())
+
+    def total(asked, of, size):
+        sheets = [sheet for sheet in record[asked] if sheet["size"] == size and of in sheet]
+        return [sum(counts) for counts in zip(*(sheet[of] for sheet in sheets), strict=True)]
+
+    plain, warned = "asked how each picture was made", "told that a network may have made some"
+    (taken, shown), (large, all_large) = total(plain, "samples", 64), total(plain, "samples", 128)
+    assert taken == shown and f"three of them called all {shown} pictures 3D renderings" in RESULTS
+    assert large == all_large and f"a fourth called all {large} renderings by their look" in RESULTS
+    grid = record[warned][0]["samples"]
+    mixed = [a - b for a, b in zip(total(warned, "samples", 64), grid, strict=True)]
+    said = "took {} of {} samples for renderings, beside {} of {} renderings and {} of {} reconstructions"
+    counts = *mixed, *total(warned, "renderings", 64), *total(warned, "reconstructions", 64)
+    assert said.format(*counts) in RESULTS and "a third took {} of the {} of the grid".format(*grid) in RESULTS
+    large = {of: total(warned, of, 128) for of in ("samples", "reconstructions", "renderings")}
+    assert large == {"samples": [0, 12], "reconstructions": [1, 12], "renderings": [12, 12]}
+    assert "another took no sample of 12, one reconstruction of 12, and all 12 renderings" in RESULTS
+
+
 def test_what_is_said_of_how_still_life_was_trained_is_on_the_cards():
     text = " ".join(DOCS["training"].split())
     first, gpu, last = rounds_of_still_life()

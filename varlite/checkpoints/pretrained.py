@@ -17,14 +17,7 @@ from typing import Any
 
 import torch
 
-from varlite.checkpoints.cards import (
-    CONFIG,
-    MODEL,
-    TOKENIZER,
-    card_folder,
-    lies_beside_a_transformer,
-    read_card,
-)
+from varlite.checkpoints.cards import CONFIG, MODEL, TOKENIZER, card_folder, lies_beside_a_transformer, read_card
 from varlite.checkpoints.hub import fetch_file, upload
 from varlite.checkpoints.load import load_tokenizer, open_transformer
 from varlite.checkpoints.readme import MADE, model_card

@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from varlite.io.files import write_json
-from varlite.io.launcher import announced
+from varlite.io.launcher import announced_processes
 from varlite.io.locks import hold
 from varlite.io.places import cache_folder
 
@@ -64,7 +64,7 @@ class Processes:
 
     def __init__(self, device: torch.device):
         self.state, self.device, self.index, self.count = None, device, 0, 1
-        if (announces := announced()) > 1:
+        if (announces := announced_processes()) > 1:
             from accelerate import PartialState
 
             self.state = PartialState(cpu=device.type == "cpu")

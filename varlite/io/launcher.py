@@ -6,7 +6,7 @@ SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"
 RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
 
-def announced() -> int:
+def announced_processes() -> int:
     """How many processes a launcher announces. Raises ValueError if a variable announces several, but others that they
     need to meet are missing.
 

@@ -19,7 +19,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from varlite.io.launcher import announced
+from varlite.io.launcher import announced_processes
 from varlite.io.memory import peak_memory
 from varlite.training.options import Options
 
@@ -168,7 +168,7 @@ def check_options(options: Options) -> None:
         package = options.log if argument == "log" else argument
         if find_spec(package) is None:
             raise ValueError(f"{argument}: the package is not installed: pip install {package}")
-    announced()
+    announced_processes()  # which raises where a launcher's variables are incomplete
 
 
 class Trained:

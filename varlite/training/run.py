@@ -54,8 +54,8 @@ class Run:
         self.step = 0  # steps done
         self._lock: BaseFileLock | None = None
         check_folder(out)
-        known = started_from is not None and not lies_beside_a_transformer(started_from)
-        self._history = read_json(started_from.parent / "card.json") if started_from and known else {}
+        own_card = started_from and not lies_beside_a_transformer(started_from)
+        self._history = read_json(started_from.parent / "card.json") if started_from and own_card else {}
         self._check_config(partial=True)
 
     @property
